@@ -1,0 +1,1 @@
+"""Tables of the Linux kernel's names and numbers; nothing here does anything."""
