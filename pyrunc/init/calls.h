@@ -9,8 +9,10 @@
 #define OP_HOOK 7
 #define OP_FAIL 8
 #define OP_EXIT 9
+#define OP_LOAD 10
+#define OP_SET 11
 #define FIRST_CALL 64
-#define CALL_COUNT 49
+#define CALL_COUNT 50
 static const short call_numbers[] = {
   __NR_capset,
   __NR_chdir,
@@ -34,6 +36,7 @@ static const short call_numbers[] = {
   __NR_keyctl,
   __NR_mkdirat,
   __NR_mknodat,
+  __NR_mount,
   __NR_mount_setattr,
   __NR_move_mount,
   __NR_open_tree,

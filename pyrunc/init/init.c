@@ -282,15 +282,15 @@ static long store(int64_t place, int64_t offset, int64_t value, int64_t width)
 	return 0;
 }
 
-static long expect(const int64_t *args)
+/* A field of the scratch area: its address, width in bytes, and mask. */
+static uint64_t load_field(const int64_t *args)
 {
 	const unsigned char *bytes = (const unsigned char *)args[0];
 	uint64_t value = 0;
 
 	for (int64_t i = 0; i < args[1] && i < 8; i++)
 		value |= (uint64_t)bytes[i] << 8 * i;
-	return ((value ^ (uint64_t)args[3]) & (uint64_t)args[2] &
-		(args[1] < 8 ? (1ULL << 8 * args[1]) - 1 : ~0ULL)) ? -args[4] : 0;
+	return value & (uint64_t)args[2];
 }
 
 static int resolve(const struct step *step, int64_t *args)
@@ -326,7 +326,11 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 	case OP_STORE:
 		return store(args[0], args[1], args[2], args[3]);
 	case OP_EXPECT:
-		return expect(args);
+		return load_field(args) == (uint64_t)args[3] ? 0 : -args[4];
+	case OP_LOAD:
+		return load_field(args);
+	case OP_SET:
+		return args[0];
 	case OP_CLONE:
 		return clone_and_leave(index, (void *)args[0], args[1]);
 	case OP_SYNC:
@@ -395,7 +399,7 @@ static int number(const char *text)
 }
 
 /* Maps the program; returns its steps, or 0 if it is not one. */
-static const struct step *load(int fd, uint32_t *count)
+static const struct step *map_program(int fd, uint32_t *count)
 {
 	static const char magic[8] = "pyrunc\0\1";
 	long size = CALL3(__NR_lseek, fd, 0, 2 /* SEEK_END */);
@@ -440,7 +444,7 @@ static int enter(int argc, char **argv)
 
 	if (argc != 2)
 		return 2;
-	steps = load(number(argv[1]), &count);
+	steps = map_program(number(argv[1]), &count);
 	return steps ? run(steps, count) : 2;
 }
 

@@ -139,6 +139,17 @@ class Builder:
     ) -> None:
         self.step("expect", scratch, width, mask, value, errno, note=note, tolerate=tolerate, out=out)
 
+    def load(self, scratch: Scratch, width: int, mask: int, name: str) -> Slot:
+        """A field of the scratch area as a slot's value."""
+        return self._fd(name, (), "", "load", scratch, width, mask)
+
+    def set(self, slot: Slot, value: int) -> None:
+        self.step("set", value, out=slot)
+
+    def release(self, slot: Slot) -> None:
+        """Gives a slot that holds no descriptor back."""
+        self._free.append(slot.index)
+
     def sync(self, point: int) -> None:
         self.step("sync", point)
 

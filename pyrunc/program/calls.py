@@ -11,7 +11,7 @@ Argument kinds:
   int      a number, printed in decimal        oct     a mode
   data     a structure or buffer               size    the size of the data before it
   NAME     flags or values from the table `flags.NAME`
-Result kinds: "fd" a new descriptor, "pid" a process, "" nothing of interest.
+Result kinds: "fd" a new descriptor, "value" a number, "" nothing of interest.
 """
 
 # Control steps: what the interpreter does itself. Order is the operation code.
@@ -34,6 +34,9 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     # give up with an errno
     "fail": ("", ("errno",)),
     "exit": ("", ("int",)),
+    # a masked field of the scratch area, or a constant, as a slot's value
+    "load": ("value", ("scratch", "width", "mask")),
+    "set": ("value", ("oct",)),
 }
 
 CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -59,6 +62,7 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "keyctl": ("", ("KEYCTL", "str", "int", "int", "int")),
     "mkdirat": ("", ("dirfd", "name", "oct")),
     "mknodat": ("", ("dirfd", "name", "oct", "dev")),
+    "mount": ("", ("str", "path", "str", "MS", "str")),
     "mount_setattr": ("", ("dirfd", "path", "AT", "mount_attr", "size")),
     "move_mount": ("", ("dirfd", "path", "dirfd", "path", "MOVE_MOUNT")),
     "open_tree": ("fd", ("dirfd", "path", "OPEN_TREE")),
