@@ -1,0 +1,139 @@
+"""The command `pyrunc`: from the command line to an exit status.
+
+It parses, opens the log, hands over to the verb's function and words what went wrong. Verbs that an
+engine calls for every container must start fast, so that nothing is imported that they do not use,
+and the process leaves without tearing the interpreter down.
+"""
+
+import posix
+
+from pyrunc import log
+from pyrunc.cli import options
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from pyrunc.container import Runtime
+
+
+def main(argv: list[str] | None = None) -> "NoReturn":
+    """Runs the command line (default: the process's own) and ends the process with its status."""
+    if argv is None:
+        import sys
+
+        argv = sys.argv[1:]
+    posix._exit(run(argv))
+
+
+def run(argv: list[str]) -> int:
+    """Runs a command line, the program's name left out, and returns the exit status."""
+    _open_stdio()
+    failure = 1
+    try:
+        invocation = _prepare(argv)
+        # As runc: a failure of exec is told apart from a command that ends with 1.
+        failure = 255 if invocation.verb == "exec" else 1
+        return _dispatch(invocation)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    except options.UsageError as error:
+        from pyrunc.cli.usage import synopsis
+
+        log.error(str(error))
+        log.tell(synopsis(error.verb))
+        return error.status
+    except Error as error:
+        log.error(str(error))
+        return failure if error.status == 1 else error.status
+    except OSError as error:
+        log.error(_words(error))
+        if log.debugging():
+            _traceback()
+        return failure
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last resort, which says that it is one
+        log.error(f"this is a bug in pyrunc: {type(error).__name__}: {error}")
+        if log.debugging():
+            _traceback()
+        return failure
+
+
+def runtime(common: "dict[str, Any]") -> "Runtime":
+    """The runtime that the global flags describe."""
+    from pyrunc.container import Runtime
+
+    rootless = {"auto": None, "true": True, "false": False}[common["rootless"]]
+    root = absolute(common["root"]) if common["root"] else default_root()
+    return Runtime(root, systemd_cgroup=common["systemd_cgroup"], rootless=rootless, debug=common["debug"])
+
+
+def default_root() -> str:
+    """Where state is kept unless --root says otherwise."""
+    mine = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    return f"{mine}/pyrunc" if mine and posix.geteuid() else "/run/pyrunc"
+
+
+def absolute(path: str) -> str:
+    """The path from the root directory on, without "." and ".." (symlinks are not looked at)."""
+    if not path.startswith("/"):
+        path = f"{posix.getcwd()}/{path}"
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part and part != ".":
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def _prepare(argv: list[str]) -> options.Invocation:
+    common: dict[str, Any] = {}
+    try:
+        invocation = options.parse(argv, common)
+    except options.UsageError:
+        # Whoever gave --log reads there why the command was refused.
+        log.configure(common["log"], common["log_format"], common["debug"])
+        raise
+    log.configure(common["log"], common["log_format"], common["debug"])
+    if common["criu"]:
+        log.warning("--criu is ignored: criu is looked up in $PATH")
+    return invocation
+
+
+def _dispatch(invocation: options.Invocation) -> int:
+    verb = invocation.verb
+    if invocation.common["version"] or invocation.common["help"] or verb in ("", "help") or invocation.options["help"]:
+        from pyrunc.cli import usage
+
+        return usage.show(invocation)
+    module = __import__(f"pyrunc.cli.{options.VERBS[verb].module}", fromlist=(verb,))
+    return int(module.VERBS[verb](invocation))
+
+
+def _open_stdio() -> None:
+    """Opens /dev/null in place of a closed stdin, stdout or stderr: else the next file that is opened
+    would become it, and be read, written and passed to the container as such."""
+    for descriptor in (0, 1, 2):
+        try:
+            posix.fstat(descriptor)
+        except OSError:
+            # The lowest free descriptor is this one.
+            posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
+
+
+def _words(error: OSError) -> str:
+    message = error.strerror or str(error)
+    for name in (error.filename, error.filename2):
+        if name is not None:
+            message += f": {name!s}"
+    return message
+
+
+def _traceback() -> None:
+    from traceback import format_exc
+
+    for line in format_exc().splitlines():
+        log.debug(line)
