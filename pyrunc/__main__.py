@@ -1,5 +1,6 @@
 """`python -m pyrunc`."""
 
 from pyrunc.cli import main
+from pyrunc.start import finish
 
-main()
+finish(main())

@@ -1,8 +1,7 @@
 """The command `pyrunc`: from the command line to an exit status.
 
 It parses, opens the log, hands over to the verb's function and words what went wrong. Verbs that an
-engine calls for every container must start fast, so that nothing is imported that they do not use,
-and the process leaves without tearing the interpreter down.
+engine calls for every container must start fast, so that nothing is imported that they do not use.
 """
 
 import posix
@@ -13,22 +12,18 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from pyrunc.container import Runtime
 
 
-def main(argv: list[str] | None = None) -> "NoReturn":
-    """Runs the command line (default: the process's own) and ends the process with its status."""
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command line (default: the process's own), the program's name left out; returns the exit
+    status. What it printed needs no flushing."""
     if argv is None:
         import sys
 
         argv = sys.argv[1:]
-    posix._exit(run(argv))
-
-
-def run(argv: list[str]) -> int:
-    """Runs a command line, the program's name left out, and returns the exit status."""
     _open_stdio()
     failure = 1
     try:
