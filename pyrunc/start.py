@@ -1,4 +1,4 @@
-"""The first code of the `pyrunc` command: loads pyrunc's modules from one file.
+"""The first code of the `pyrunc` command: loads pyrunc's modules from one file and ends without tidying.
 
 The launcher (pyrunc/launcher.py) runs it; nothing else does. It must not import anything that is not
 compiled into the interpreter, and must not change what a module is: one whose source is not the one
@@ -56,8 +56,26 @@ class Packed:
 
 
 def start(table: Table, code: bytes) -> "NoReturn":
-    """Runs the command line in sys.argv; pyrunc.cli.main ends the process."""
+    """Runs the command line in sys.argv and ends the process with its exit status."""
     sys.meta_path.insert(0, Packed(table, code))  # type: ignore[arg-type]
     from pyrunc.cli import main
 
-    main()
+    finish(main())
+
+
+def finish(status: "int | None") -> "NoReturn":
+    """Ends the process, by the short way where nothing is lost by it.
+
+    Taking the interpreter apart, module by module, costs 1.4 ms, more than all of pyrunc's imports. It
+    matters to libraries that ask for it (atexit: thread pools, logging), not to pyrunc.
+    """
+    if "threading" in sys.modules or "atexit" in sys.modules:
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError as error:
+                posix.write(2, f"pyrunc: cannot write the output: {error.strerror}\n".encode())
+                status = 1
+    posix._exit(status or 0)
