@@ -1,0 +1,339 @@
+"""The cgroups of a container: which directories, which values, and how its first process gets in.
+
+`plan` turns `linux.cgroupsPath` and `linux.resources` into plain lists for the layout at hand (v1
+controllers, cgroup v2, or both), which `host.cgroups` carries out; `enter` writes the steps that
+move a process. Pure. Specification: config-linux.md, "Control groups"; cgroups(7).
+"""
+
+
+
+from struct import Struct
+
+from pyrunc.compile import device_filter
+from pyrunc.compile.resources import add as add_resources
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.program.build import Builder
+from pyrunc.program.model import Data, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+class Layout:
+    """The cgroup hierarchies that the runtime sees.
+
+    v1 maps each v1 controller ("memory", or "name=systemd") to the mount point of its hierarchy;
+    v2 is the mount point of the unified hierarchy; v2_controllers what that one offers; own maps
+    a controller ("" for v2) to the runtime's own cgroup, relative to the mount point.
+    """
+
+    __slots__ = ("own", "v1", "v2", "v2_controllers")
+
+    def __init__(
+        self, v1: dict[str, str], v2: str | None, v2_controllers: tuple[str, ...], own: dict[str, str]
+    ) -> None:
+        self.v1 = v1
+        self.v2 = v2
+        self.v2_controllers = v2_controllers
+        self.own = own
+
+    @property
+    def pure_v2(self) -> bool:
+        return self.v2 is not None and not any("=" not in name for name in self.v1)
+
+
+class Plan:
+    """What the host does before the container's process exists. Paths are absolute.
+
+    directories  controller ("" for v2) -> cgroup directory; co-mounted controllers share one
+    inherit      v1 cpuset directories, outermost first, that take empty values from their parent
+    parents      (file, controllers) of cgroup v2, outermost first
+    writes       (file, value, JSON pointer), in order
+    optional     files of `writes` that may be absent: what they ask for holds then anyway
+    device_program  eBPF instructions where cgroup v2 has to filter devices
+    late         controllers whose limit does not admit the process that prepares the container:
+                 only the container's own process joins these (see `enter_late`)
+    owner        host uid that the v2 cgroup is delegated to
+    asked        pointer of the first key that needs cgroups at all, "" if there is none
+    warnings     (pointer, sentence)
+    """
+
+    __slots__ = (
+        "asked", "device_program", "directories", "inherit", "late", "optional", "owner", "parents",
+        "rootless", "warnings", "writes",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.directories: dict[str, str] = {}
+        self.inherit: list[str] = []
+        self.parents: list[tuple[str, tuple[str, ...]]] = []
+        self.writes: list[tuple[str, str, str]] = []
+        self.optional: set[str] = set()
+        self.device_program: bytes | None = None
+        self.late: tuple[str, ...] = ()
+        self.owner: int | None = None
+        self.asked = ""
+        self.rootless = False
+        self.warnings: list[tuple[str, str]] = []
+
+    def record(self) -> "dict[str, Any]":
+        """What the state file keeps; every later function of `host.cgroups` works from it."""
+        return {"driver": "cgroupfs", "directories": self.directories}
+
+
+def plan(
+    config: "dict[str, Any]", layout: Layout, container_id: str, *, rootless: bool = False
+) -> Plan:
+    """The plan for a configuration. Raises Error for what the layout cannot express."""
+    result = Plan()
+    result.rootless = rootless
+    linux = config.get("linux") or {}
+    resources = linux.get("resources") or {}
+    _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
+    add_resources(result, layout, resources)
+    _devices(result, layout, resources.get("devices") or [])
+    result.owner = _owner(config, linux) if layout.pure_v2 else None
+    return result
+
+
+def clean(path: str) -> str:
+    """The path without empty, "." and ".." components; ".." never leads above the start."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _directories(result: Plan, layout: Layout, path: str, container_id: str) -> None:
+    pointer = "/linux/cgroupsPath"
+    absolute = path.startswith("/")
+    relative = clean(path)
+    if path:
+        if not relative:
+            raise Error(f'"{path}" is the root of the hierarchies; name a cgroup below it', pointer=pointer)
+        if "\0" in path or "\n" in path:
+            raise Error("a cgroup's name cannot hold a newline or a NUL character", pointer=pointer)
+        result.asked = pointer
+    else:
+        relative = container_id
+    directories = result.directories
+    for controller, mount in layout.v1.items():
+        # A named hierarchy belongs to its owner, except systemd's: what it tracks sessions with.
+        if "=" in controller and controller != "name=systemd":
+            continue
+        start = mount if absolute else _below(mount, layout.own.get(controller, "/"))
+        directories[controller] = f"{start}/{relative}"
+    cpuset = directories.get("cpuset")
+    if cpuset:
+        mount = layout.v1["cpuset"]
+        result.inherit = [f"{mount}/{step}" for step in _steps(cpuset[len(mount) + 1 :])]
+    if layout.v2 is None:
+        return
+    own = layout.own.get("", "/")
+    if layout.pure_v2:
+        # The runtime's own cgroup has processes, so that no controller can be enabled below it
+        # ("no internal processes"); its parent is free of them.
+        own = own.rpartition("/")[0]
+    start = layout.v2 if absolute else _below(layout.v2, own)
+    directory = directories[""] = f"{start}/{relative}"
+    # Beside v1, the unified tree is touched no more than the configuration asks for.
+    if layout.v2_controllers and layout.pure_v2:
+        ancestors = [layout.v2]
+        ancestors += [f"{layout.v2}/{step}" for step in _steps(directory[len(layout.v2) + 1 :])][:-1]
+        result.parents = [
+            (f"{ancestor}/cgroup.subtree_control", layout.v2_controllers) for ancestor in ancestors
+        ]
+
+
+def _below(mount: str, own: str) -> str:
+    return mount + own if own != "/" else mount
+
+
+def _steps(relative: str) -> "Iterable[str]":
+    """a, a/b, a/b/c for a/b/c."""
+    end = relative.find("/")
+    while end > 0:
+        yield relative[:end]
+        end = relative.find("/", end + 1)
+    yield relative
+
+
+# -- devices -----------------------------------------------------------------
+
+
+def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> None:
+    # Neither device controller lets an unprivileged runtime in, which has no devices to give either.
+    if result.rootless:
+        return
+    state = device_filter.devices(rules)
+    directory = result.directories.get("devices")
+    pointer = "/linux/resources/devices"
+    if directory is not None:
+        file_of = {name: f"{directory}/{name}" for name in ("devices.allow", "devices.deny")}
+        result.writes += [(file_of[name], line, pointer) for name, line in device_filter.v1_rules(state)]
+    elif "" in result.directories:
+        result.device_program = device_filter.program(state)
+    elif not state.allow or state.rules:
+        raise Error(
+            "no cgroup hierarchy is mounted that can restrict devices; mount cgroup v2 on /sys/fs/cgroup",
+            pointer=pointer,
+        )
+
+
+def _owner(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
+    """The host uid that may manage cgroups below the container's: that of its process, where it
+    has a cgroup namespace and a writable mount of the hierarchy."""
+    if not any(n["type"] == "cgroup" and not n.get("path") for n in linux.get("namespaces") or ()):
+        return None
+    for mount in config.get("mounts") or ():
+        if mount["destination"].rstrip("/") != "/sys/fs/cgroup":
+            continue
+        if mount.get("type") in ("cgroup", "cgroup2"):
+            if "ro" in (mount.get("options") or ()):
+                return None
+            break
+    else:
+        return None
+    uid = int(((config.get("process") or {}).get("user") or {}).get("uid", 0))
+    mappings = linux.get("uidMappings")
+    if not mappings:
+        return uid or None
+    for mapping in mappings:
+        offset = uid - mapping["containerID"]
+        if 0 <= offset < mapping["size"]:
+            return int(mapping["hostID"] + offset)
+    return None
+
+
+# -- steps -------------------------------------------------------------------
+
+_attr_load = Struct("=IIQQIIQII16s").pack
+_attr_attach = Struct("=IIIII").pack
+# No helper that only GPL programs may call is used.
+_LICENSE = Data("license", b"Apache-2.0\0", ("Apache-2.0",))
+
+
+def join(b: Builder, plan: Plan, *, into: bool = True) -> Slot | None:
+    """Steps that put stage 1 into the container's cgroups, and restrict its devices.
+
+    They come before stage 1 enters a user namespace, which would take the privilege away. Where
+    there is a cgroup v2 directory and `into` holds, stage 1 stays outside of it and the result is
+    the directory's descriptor for `Builder.clone(cgroup=…)`, to be closed after it; `into` has to
+    be false if stage 1 has another uid by then. A new cgroup namespace has to be unshared by the
+    clone itself, not by clone(2): its root is the cgroup of the *caller* of clone3(2).
+    """
+    b.origin = "/linux/cgroupsPath"
+    directory = _join(b, plan.directories, plan.late, into, plan.device_program)
+    b.origin = ""
+    return directory
+
+
+def join_late(b: Builder, plan: Plan) -> None:
+    """Steps of the container's own process, first after the clone: what `join` left to it.
+
+    A limit of one process has no room for stage 1 and its child at once; moving into a full
+    cgroup is allowed, only fork(2) and clone(2) are not.
+    """
+    b.origin = "/linux/resources/pids/limit"
+    for controller in plan.late:
+        if controller in plan.directories:
+            _move(b, plan.directories[controller] + "/tasks", controller)
+        elif "" in plan.directories:
+            _move(b, plan.directories[""] + "/cgroup.procs", "cgroup")
+    b.origin = ""
+
+
+def join_record(
+    b: Builder, record: "dict[str, Any]", below: "Iterable[str]" = (), *, into: bool = True
+) -> Slot | None:
+    """As `join`, for a process that enters an existing container, from its `Plan.record()`.
+
+    below holds `exec --cgroup` values: a path below the container's cgroup for every hierarchy,
+    or "controller[,controller]:path" for some of them.
+    """
+    directories: dict[str, str] = dict(record["directories"])
+    for text in below:
+        names, colon, path = text.rpartition(":")
+        chosen = names.split(",") if colon else list(directories)
+        for name in chosen:
+            if name not in directories:
+                raise Error(
+                    f'--cgroup {text}: the container has no cgroup of a controller "{name}" '
+                    f"(it has {', '.join(filter(None, directories)) or 'one for all: give a path only'})"
+                )
+        # Not `clean`: a path that leads out is a mistake to be told.
+        if ".." in path.split("/"):
+            raise Error(f"--cgroup {text}: the path has to stay below the container's cgroup")
+        for name in chosen:
+            directories[name] = f"{record['directories'][name]}/{clean(path)}".rstrip("/")
+    return _join(b, directories, (), into, None)
+
+
+def _join(
+    b: Builder, directories: dict[str, str], late: tuple[str, ...], into: bool, program: bytes | None
+) -> Slot | None:
+    b.phase = "cgroup"
+    v2 = directories.get("")
+    for directory in dict.fromkeys(d for name, d in directories.items() if name and name not in late):
+        # `tasks` moves one thread, and stage 1 has no other. The kernel can then do without the
+        # lock that `cgroup.procs` needs against forks, which costs an RCU grace period (some
+        # 7 ms where nobody moved lately), see cgroup_procs_write_start().
+        _move(b, f"{directory}/tasks", directory)
+    if v2 is None:
+        return None
+    slot = b.openat2(
+        f.AT_FDCWD, v2, f.O_PATH | f.O_DIRECTORY, resolve=_RESOLVE, name="cgroup",
+        note="the cgroup has been removed; was the container deleted?",
+    )  # fmt: skip
+    if program is not None:
+        _attach(b, slot, program)
+    if late and "pids" not in directories:
+        b.close(slot)
+        return None
+    if into:
+        return slot
+    b.close(slot)
+    _move(b, f"{v2}/cgroup.procs", "cgroup")
+    return None
+
+
+_RESOLVE = f.RESOLVE_NO_SYMLINKS | f.RESOLVE_NO_MAGICLINKS
+
+
+def _move(b: Builder, file: str, name: str) -> None:
+    fd = b.openat2(f.AT_FDCWD, file, f.O_WRONLY, resolve=_RESOLVE, name=name)
+    b.write(fd, "0")
+    b.close(fd)
+
+
+def _attach(b: Builder, cgroup: Slot, program: bytes) -> None:
+    origin, b.origin = b.origin, "/linux/resources/devices"
+    insns = Data("bpf_insns", program, (len(program) // 8,))
+    attr = Data(
+        "bpf_attr",
+        _attr_load(
+            f.BPF_PROG_TYPE_CGROUP_DEVICE, len(program) // 8, 0, 0, 0, 0, 0, 0, 0, b"pyrunc_devices"
+        ),
+        (f.BPF_PROG_TYPE_CGROUP_DEVICE, len(program) // 8),
+        ((8, insns), (16, _LICENSE)),
+    )
+    fd = b.slot("device_filter")
+    note = "the kernel needs CONFIG_CGROUP_BPF, and the runtime CAP_BPF, to restrict devices"
+    b.step("bpf", f.BPF_PROG_LOAD, attr, 64, out=fd, note=note)
+    attach = Data(
+        "bpf_attr",
+        _attr_attach(0, 0, f.BPF_CGROUP_DEVICE, f.BPF_F_ALLOW_MULTI, 0),
+        (f.BPF_CGROUP_DEVICE, f.BPF_F_ALLOW_MULTI),
+    )
+    b.store(attach, 0, cgroup, 4)
+    b.store(attach, 4, fd, 4)
+    # The cgroup keeps the program from here on.
+    b.step("bpf", f.BPF_PROG_ATTACH, attach, 20, note=note)
+    b.close(fd)
+    b.origin = origin

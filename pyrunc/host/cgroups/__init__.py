@@ -1,0 +1,7 @@
+"""What the host does with cgroups: finding them, making and removing them, and their members.
+
+One module for each, so that a verb loads only what it uses:
+  facts     the layout of hierarchies that the runtime sees
+  tree      creating a container's cgroups by a plan, and removing them
+  members   the processes in them: listing, freezing, signalling, adding
+"""

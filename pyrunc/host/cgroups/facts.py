@@ -1,0 +1,73 @@
+"""The cgroup hierarchies that this process sees, from /proc/self/mountinfo and /proc/self/cgroup.
+
+It reads three small files and changes nothing. Formats: proc(5) and cgroups(7).
+"""
+
+from pyrunc.compile.cgroups import Layout
+from pyrunc.host.cgroups.files import read_text
+
+_PREFERRED = "/sys/fs/cgroup"
+
+
+def layout() -> Layout:
+    """The layout now. Raises OSError where /proc is not mounted."""
+    mounts = read_text("/proc/self/mountinfo")
+    own = read_text("/proc/self/cgroup")
+    result = parse(mounts, own)
+    if result.v2 is not None:
+        result.v2_controllers = tuple(read_text(f"{result.v2}/cgroup.controllers").split())
+    return result
+
+
+def parse(mountinfo: str, own: str) -> Layout:
+    """The layout without v2's controllers, from the texts of the two files."""
+    v1: dict[str, tuple[str, str]] = {}
+    v2: tuple[str, str] | None = None
+    paths: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    for line in own.splitlines():
+        _, controllers, path = line.split(":", 2)
+        names[controllers] = controllers.split(",")
+        for name in names[controllers]:
+            paths[name] = path
+    for line in mountinfo.splitlines():
+        # Most mounts are none of cgroups: this test alone decides how long the function takes.
+        if " - cgroup" not in line:
+            continue
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        fields = before.split(" ", 5)
+        root, mount = _unescape(fields[3]), _unescape(fields[4])
+        if kind == "cgroup2":
+            if v2 is None or _better(mount, v2[0]):
+                v2 = (mount, root)
+        elif kind == "cgroup":
+            for option in options.split(","):
+                if option in paths and (option not in v1 or _better(mount, v1[option][0])):
+                    v1[option] = (mount, root)
+    relative = {name: _relative(paths[name], root) for name, (_, root) in v1.items()}
+    if v2 is not None:
+        relative[""] = _relative(paths.get("", "/"), v2[1])
+    return Layout({name: mount for name, (mount, _) in v1.items()}, v2[0] if v2 else None, (), relative)
+
+
+def _better(mount: str, than: str) -> bool:
+    return mount.startswith(_PREFERRED) and not than.startswith(_PREFERRED)
+
+
+def _relative(path: str, root: str) -> str:
+    """The path below a mount whose own root is not the hierarchy's: in a container without a
+    cgroup namespace, /proc/self/cgroup still shows the host's path."""
+    if root == "/":
+        return path if not path.startswith("/..") else "/"
+    if path == root:
+        return "/"
+    return path[len(root) :] if path.startswith(f"{root}/") else "/"
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, letter)
+    return text

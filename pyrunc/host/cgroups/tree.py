@@ -1,0 +1,266 @@
+"""Creating a container's cgroups as a plan says, and removing them.
+
+What `create` makes it takes back when it fails; what existed before it is left alone. The plan is
+made by `compile.cgroups`. Specification: config-linux.md, "Control groups".
+"""
+
+import errno
+from posix import chown, geteuid, mkdir, rmdir, strerror
+from time import sleep
+
+from pyrunc.compile.cgroups import Plan
+from pyrunc.errors import Error
+from pyrunc.host.cgroups.files import read_text, write_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What a controller answers that cannot be enabled: busy with real-time processes, threaded cgroups,
+# processes in the parent, not delegated.
+_UNAVAILABLE = (*_DENIED, errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.ENOTSUP)
+
+
+def create(plan: Plan) -> None:
+    """Makes the directories, enables controllers and writes the limits; no process is moved.
+
+    Where a rootless runtime may not do that and the configuration asks for nothing, the
+    directories that it cannot have are taken out of the plan: call it before the plan's steps
+    are compiled. Raises Error, with everything removed again that it made.
+    """
+    made: list[str] = []
+    try:
+        _directories(plan, made)
+        if "" in plan.directories:
+            _enable(plan)
+        if plan.inherit:
+            _inherit(plan.inherit[:-1])
+        _write_all(plan)
+        if plan.inherit:
+            _inherit(plan.inherit[-1:])
+        if plan.owner is not None and plan.owner != geteuid():
+            _delegate(plan.directories[""], plan.owner)
+    except BaseException:
+        for directory in reversed(made):
+            _remove(directory)
+        raise
+    if plan.warnings:
+        from pyrunc.log import warning
+
+        for pointer, text in plan.warnings:
+            warning(f"{pointer}: {text}")
+
+
+def _directories(plan: Plan, made: list[str]) -> None:
+    seen: set[str] = set()
+    for name, directory in list(plan.directories.items()):
+        if directory in seen:
+            continue
+        try:
+            if not _make(directory, made):
+                _check_unused(name, directory)
+        except OSError as e:
+            if e.errno in _DENIED and plan.rootless and not plan.asked:
+                _do_without(plan, name, directory)
+                continue
+            remedy = "; run as root, or have this part of the hierarchy delegated to you"
+            raise Error(
+                f"mkdir {directory}: {_reason(e)}{remedy if e.errno in _DENIED else ''}", pointer=plan.asked
+            ) from e
+        seen.add(directory)
+
+
+def _do_without(plan: Plan, name: str, directory: str) -> None:
+    from pyrunc.log import debug
+
+    debug(f"no permission to create {directory}: running without it")
+    for other in [n for n, d in plan.directories.items() if d == directory]:
+        del plan.directories[other]
+    if name == "":
+        plan.parents = []
+    if name == "cpuset":
+        plan.inherit = []
+    plan.writes = [write for write in plan.writes if not write[0].startswith(f"{directory}/")]
+
+
+def _make(directory: str, made: list[str]) -> bool:
+    """Makes a directory and those above it; whether it is new."""
+    try:
+        mkdir(directory, 0o755)
+    except OSError as e:
+        if e.errno == errno.EEXIST:
+            return False
+        if e.errno != errno.ENOENT:
+            raise
+        _make(directory.rpartition("/")[0], made)
+        try:
+            mkdir(directory, 0o755)
+        except FileExistsError:
+            return False  # somebody else made it meanwhile
+    made.append(directory)
+    return True
+
+
+def _check_unused(name: str, directory: str) -> None:
+    """An existing cgroup may be used when nothing is in it and it would not freeze what enters."""
+    from pyrunc.host.cgroups.members import frozen_directory, members
+
+    pids = members(directory)
+    if pids:
+        raise Error(
+            f"the cgroup {directory} is not empty: {len(pids)} process(es) are in it, the first with pid "
+            f"{pids[0]}; give the container a cgroupsPath of its own, or end them",
+            pointer="/linux/cgroupsPath",
+        )
+    if name in ("freezer", "") and frozen_directory(name, directory):
+        raise Error(
+            f"the cgroup {directory} is frozen, as would be the container; thaw it or choose another",
+            pointer="/linux/cgroupsPath",
+        )
+
+
+def _enable(plan: Plan) -> None:
+    """Enables the v2 controllers on the way down.
+
+    A controller that cannot be enabled is an error only when a value needs it, which its missing
+    file tells later.
+    """
+    for file, controllers in plan.parents:
+        enabled = read_text(file).split()
+        missing = [name for name in controllers if name not in enabled]
+        if not missing:
+            continue
+        try:
+            write_text(file, " ".join([f"+{name}" for name in missing]))
+        except OSError as e:
+            if e.errno not in _UNAVAILABLE:
+                raise
+            # The kernel takes all or none: the ones that it would take still count.
+            for name in missing:
+                try:
+                    write_text(file, f"+{name}")
+                except OSError as single:
+                    from pyrunc.log import debug
+
+                    debug(f"{file}: +{name}: {_reason(single)}")
+
+
+def _inherit(directories: list[str]) -> None:
+    """A v1 cpuset without CPUs or memory nodes admits no process, and a new one has none
+    (cpuset(7)): empty values are taken from the parent, outermost first."""
+    for directory in directories:
+        for file in ("/cpuset.cpus", "/cpuset.mems"):
+            if not read_text(directory + file).strip():
+                above = read_text(directory.rpartition("/")[0] + file).strip()
+                try:
+                    write_text(directory + file, above)
+                except OSError as e:
+                    raise Error(f"write {above} to {directory}{file}: {_reason(e)}") from e
+
+
+def _write_all(plan: Plan) -> None:
+    """Writes the values; those refused are tried again after the others.
+
+    Limits bound each other (memory and memory+swap, quota and period and burst), so that which
+    order the kernel accepts depends on what an existing cgroup had before.
+    """
+    refused = []
+    for write in plan.writes:
+        file, value, _ = write
+        try:
+            write_text(file, value)
+        except OSError as e:
+            if e.errno == errno.EINVAL:
+                refused.append(write)
+            elif e.errno != errno.ENOENT or file not in plan.optional:
+                raise _failed(write, e) from e
+    for write in refused:
+        try:
+            write_text(write[0], write[1])
+        except OSError as e:
+            raise _failed(write, e) from e
+
+
+_REMEDIES = {
+    errno.EINVAL: "the kernel does not accept this value; correct it",
+    errno.ERANGE: "the value is out of the kernel's range; correct it",
+    errno.ENOSPC: "CPUs or memory nodes that do not exist, or that the parent cgroup has not; correct the value",
+    errno.EBUSY: "the limit is below what is in use; raise it",
+    errno.EACCES: "the parent cgroup does not grant this, or the privilege is missing",
+    errno.EPERM: "the parent cgroup does not grant this, or the privilege is missing",
+    errno.EROFS: "the cgroup file system is mounted read-only; remount it writable",
+}
+
+
+def _failed(write: tuple[str, str, str], e: OSError) -> Error:
+    file, value, pointer = write
+    if e.errno == errno.ENOENT:
+        name = file.rpartition("/")[2]
+        controller = name.partition(".")[0]
+        remedy = (
+            f'this kernel has no {name}, or the controller "{controller}" is not enabled in '
+            "cgroup.subtree_control of the parent; remove the key or enable it"
+        )
+    else:
+        remedy = _REMEDIES.get(e.errno or 0, "see cgroups(7)")
+    return Error(f'write "{value}" to {file}: {_reason(e)}: {remedy}', pointer=pointer)
+
+
+def _reason(e: OSError) -> str:
+    number = e.errno or 0
+    return f"{strerror(number)} ({errno.errorcode.get(number, number)})"
+
+
+def _delegate(directory: str, uid: int) -> None:
+    """Gives a v2 cgroup to a user, with the files that the kernel names for it (cgroups(7))."""
+    chown(directory, uid, -1)
+    for name in read_text("/sys/kernel/cgroup/delegate").split():
+        try:
+            chown(f"{directory}/{name}", uid, -1)
+        except FileNotFoundError:
+            pass  # a file of a controller that is not enabled
+
+
+def destroy(record: "dict[str, Any]") -> None:
+    """Removes the container's cgroups with those below them, but none above.
+
+    What is absent already is no error. Raises Error where processes remain in one.
+    """
+    for directory in dict.fromkeys(record["directories"].values()):
+        try:
+            _remove(directory)
+        except OSError as e:
+            busy = e.errno in (errno.EBUSY, errno.ENOTEMPTY)
+            remedy = ": processes are still in it; kill them first" if busy else ""
+            raise Error(f"rmdir {directory}: {_reason(e)}{remedy}") from e
+
+
+# A process that has been killed stays in its cgroup until the kernel has taken it apart, which
+# may outlast its wait(2): 1, 2, 4 … ms, half a second in all.
+_DELAYS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
+
+
+def _remove(directory: str) -> None:
+    try:
+        rmdir(directory)
+        return
+    except OSError as e:
+        if e.errno in (errno.ENOENT, errno.ENODEV):
+            return
+        if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    from pyrunc.host.cgroups.members import children
+
+    for child in children(directory):
+        _remove(child)
+    for delay in (*_DELAYS, None):
+        try:
+            rmdir(directory)
+            return
+        except OSError as e:
+            if e.errno in (errno.ENOENT, errno.ENODEV):
+                return
+            if e.errno != errno.EBUSY or delay is None:
+                raise
+        sleep(delay)
