@@ -18,20 +18,15 @@ from setuptools import Command, Distribution, setup
 from setuptools.command.build import build
 from setuptools.errors import ExecError, SetupError
 
-try:
-    from setuptools.command.bdist_wheel import bdist_wheel
-except ImportError:  # before setuptools 70.1 it is in the package `wheel`, which only a wheel needs
-    bdist_wheel = None
-
 HERE = Path(__file__).resolve().parent
 
 # Freestanding, static, at fixed addresses and without anything that a running container can do
 # without: the waiting process consists of this file's pages.
-CFLAGS = (
+CFLAGS = shlex.split(
     "-std=c11 -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables "
     "-fno-pie -no-pie -static -nostdlib "
     "-Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,noexecstack -s"
-).split()
+)
 
 
 def replace(path: Path, text: str) -> None:
@@ -93,7 +88,7 @@ class BuildParts(Command):
             subprocess.run(command, check=True)
         except subprocess.CalledProcessError as error:
             draft.unlink(missing_ok=True)
-            raise ExecError(f"init.c does not compile: {compiler[0]} ended with {error.returncode}") from error
+            raise ExecError(f"init.c does not compile: {compiler[0]} failed") from error
         draft.chmod(0o755)
         draft.replace(target / "init")
 
@@ -108,7 +103,8 @@ class BuildParts(Command):
             draft = target.with_name(f"_validator_{os.getpid()}.py")
             generate.write(str(draft))
         except ImportError as error:
-            raise SetupError(f"the validator cannot be generated ({error}): pip install fastjsonschema") from error
+            message = f"the validator cannot be generated ({error}): pip install fastjsonschema"
+            raise SetupError(message) from error
         draft.replace(target)
 
     def get_source_files(self) -> list[str]:
@@ -138,9 +134,12 @@ class PlatformDistribution(Distribution):
         return True
 
 
-commands: dict[str, Any] = {"build": Build, "build_parts": BuildParts}
-
-if bdist_wheel is not None:
+def wheel_commands() -> dict[str, Any]:
+    """The command that makes a wheel, where setuptools has it (from 70.1 on); only a wheel needs it."""
+    try:
+        from setuptools.command.bdist_wheel import bdist_wheel
+    except ImportError:
+        return {}
 
     class Wheel(bdist_wheel):
         """A wheel for every Python 3 on one platform: `init` is no extension module."""
@@ -148,6 +147,10 @@ if bdist_wheel is not None:
         def get_tag(self) -> tuple[str, str, str]:
             return "py3", "none", super().get_tag()[2]
 
-    commands["bdist_wheel"] = Wheel
+    return {"bdist_wheel": Wheel}
 
-setup(distclass=PlatformDistribution, cmdclass=commands)
+
+setup(
+    distclass=PlatformDistribution,
+    cmdclass={"build": Build, "build_parts": BuildParts, **wheel_commands()},
+)

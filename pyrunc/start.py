@@ -40,7 +40,7 @@ class Packed:
                 return None
             if stat.st_mtime_ns != mtime or stat.st_size != size:
                 return None
-        spec = ModuleSpec(name, self, origin=file if length else None, is_package=package)
+        spec = ModuleSpec(name, self, origin=file if length else None, is_package=package)  # type: ignore[arg-type]
         if package:
             spec.submodule_search_locations = [file.rpartition("/")[0] if length else file]
         return spec
@@ -57,7 +57,7 @@ class Packed:
 
 def start(table: Table, code: bytes) -> "NoReturn":
     """Runs the command line in sys.argv and ends the process with its exit status."""
-    sys.meta_path.insert(0, Packed(table, code))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Packed(table, code))
     from pyrunc.cli import main
 
     finish(main())

@@ -37,8 +37,9 @@ def build_command(directory: Path) -> str:
     subprocess.run([sys.executable, "setup.py", "-q", "build_parts", "--inplace"], cwd=CHECKOUT, check=True)
     command = directory / "pyrunc"
     subprocess.run(
-        [sys.executable, "-P", "-c", "import sys; from pyrunc.launcher import write; write(sys.argv[1])", str(command)],
+        [sys.executable, "-P", "-m", "pyrunc.launcher", str(command)],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.DEVNULL,
         check=True,
     )
     return str(command)
@@ -75,7 +76,7 @@ class Machine:
             if not entry.isdigit() or int(entry) == os.getpid():
                 continue
             try:
-                words = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = Path(f"/proc/{entry}/cmdline").read_text(errors="replace").replace("\0", " ")
                 contained = os.stat(f"/proc/{entry}/ns/mnt").st_ino != mine
                 sealed = os.readlink(f"/proc/{entry}/exe").startswith("/memfd:")
                 ours = self.token in Path(f"/proc/{entry}/environ").read_bytes()
@@ -87,8 +88,8 @@ class Machine:
 
     def files(self) -> list[str]:
         found = []
-        for directory, pattern in (("/run/pyrunc", "*"), ("/run/runc", "*"), ("/tmp", "box*"), ("/dev/mqueue", "*")):
-            found += [f"file {path}" for path in Path(directory).glob(pattern)]
+        for pattern in ("run/pyrunc/*", "run/runc/*", "tmp/box*", "dev/mqueue/*"):
+            found += [f"file {path}" for path in Path("/").glob(pattern)]
         return found
 
 

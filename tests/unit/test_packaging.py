@@ -90,7 +90,7 @@ def test_init_is_static_and_needs_no_executable_stack(tmp_path: Path) -> None:
     assert not [flags for kind, flags in segments if kind == load and flags & executable and flags & writable]
 
 
-@pytest.mark.skipif(not (shutil.which(CROSS) and CROSS_HEADERS.exists()), reason=f"needs {CROSS} and the headers")
+@pytest.mark.skipif(not (shutil.which(CROSS) and CROSS_HEADERS.exists()), reason=f"needs {CROSS}")
 def test_init_compiles_for_aarch64(tmp_path: Path) -> None:
     compiler = f"{CROSS} -Werror"
     assert elf_machine(build_parts(tmp_path, compiler)) == 183
@@ -128,8 +128,7 @@ def test_the_command_loads_everything_from_the_pack(command: Path) -> None:
 
 def test_a_changed_module_is_not_taken_from_the_pack(package: Path, command: Path) -> None:
     version = package / "__init__.py"
-    text = version.read_text()
-    version.write_text("\n".join('__version__ = "9.8.7"' if "__version__ =" in line else line for line in text.splitlines()))
+    version.write_text(version.read_text() + '__version__ = "9.8.7"\n')
     result = run(command, "--version")
     assert "9.8.7" in result.stdout, result
 
