@@ -36,7 +36,7 @@ class _Scanner:
 
     @staticmethod
     def parse_constant(name: str) -> "Any":
-        raise ValueError(f"{name} is no JSON value")
+        raise ValueError(f"the number {name} is not among those of JSON")
 
 
 _once: "Callable[[str, int], tuple[Any, int]] | None" = None
@@ -48,13 +48,12 @@ def _scanner() -> "Callable[[str, int], tuple[Any, int]]":
         try:
             from _json import make_scanner
         except ImportError:
-            from json.scanner import py_make_scanner as make_scanner  # type: ignore[attr-defined]
-            from json.decoder import JSONObject, JSONArray, scanstring  # type: ignore[attr-defined] # isort:skip
+            from json import JSONDecoder
 
-            _Scanner.parse_object = staticmethod(JSONObject)  # type: ignore[attr-defined]
-            _Scanner.parse_array = staticmethod(JSONArray)  # type: ignore[attr-defined]
-            _Scanner.parse_string = staticmethod(scanstring)  # type: ignore[attr-defined]
-        _once = make_scanner(_Scanner())
+            decoder = JSONDecoder(parse_constant=_Scanner.parse_constant)
+            _once = decoder.scan_once  # type: ignore[attr-defined]
+        else:
+            _once = make_scanner(_Scanner())  # type: ignore[arg-type]
     return _once
 
 
@@ -81,10 +80,10 @@ def decode(text: str) -> "Any":
         raise DecodeError("too deeply nested", text, start) from None
     except ValueError as error:
         # json.JSONDecodeError has a place; NaN, Infinity and endless integers come without one.
-        reason = str(getattr(error, "msg", error))
-        if reason[1:2].islower():
-            reason = reason[0].lower() + reason[1:]
-        raise DecodeError(reason, text, getattr(error, "pos", start)) from None
+        reason = str(getattr(error, "msg", error)).removesuffix(" at")
+        if "digits" in reason:
+            reason = "a number with too many digits"
+        raise DecodeError(reason[0].lower() + reason[1:], text, getattr(error, "pos", start)) from None
     end = _skip(text, end)
     if end != len(text):
         raise DecodeError("more text after the end of the document", text, end)
@@ -123,7 +122,8 @@ def encode(value: "Any", indent: int | None = None) -> str:
 
         return dumps(value, indent=indent, separators=(",", ": " if indent else ":"))
     if indent is None:
-        return "".join(make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False)(value, 0))
+        encoder = make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False)
+        return "".join(encoder(value, 0))
     return _indented(value, "\n", " " * indent, encode_basestring_ascii)
 
 
@@ -144,5 +144,6 @@ def _indented(value: "Any", line: str, step: str, quote: "Callable[[str], str]")
         if not value:
             return "[]"
         inner = line + step
-        return "[" + inner + ("," + inner).join(_indented(item, inner, step, quote) for item in value) + line + "]"
+        items = [_indented(item, inner, step, quote) for item in value]
+        return "[" + inner + ("," + inner).join(items) + line + "]"
     return encode(value)

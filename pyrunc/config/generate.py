@@ -26,9 +26,9 @@ PATTERNS = {
 
 ANNOTATIONS = {"description", "title", "$schema", "$id", "$defs"}
 UNSUPPORTED = {"x-unsupported", "x-unsupported-values", "x-refuse-empty"}
-KNOWN = ANNOTATIONS | UNSUPPORTED | set(
-    "$ref type properties required items additionalProperties enum minimum maximum minItems pattern anyOf".split()
-)
+OBJECT = {"properties", "required", "additionalProperties", "anyOf"}
+SCALAR = {"enum", "minimum", "maximum", "pattern"}
+KNOWN = ANNOTATIONS | UNSUPPORTED | OBJECT | SCALAR | {"$ref", "type", "items", "minItems"}
 
 
 class Table:
@@ -51,8 +51,7 @@ class Table:
             if "x-unsupported" in schema:
                 return self.name(self.guarded({**target, **schema, "$ref": None}, self.node(target, where)))
             return self.node(target, schema["$ref"])
-        plain = {key: value for key, value in schema.items() if key not in ("x-unsupported", "x-refuse-empty")}
-        inner = self.name(getattr(self, "make_" + schema["type"])(plain, where))
+        inner = self.name(getattr(self, "make_" + schema["type"])(schema, where))
         return self.name(self.guarded(schema, inner)) if "x-unsupported" in schema else inner
 
     def resolve(self, reference: str) -> dict[str, Any]:
@@ -87,11 +86,13 @@ class Table:
 
     def make_array(self, schema: dict[str, Any], where: str) -> str:
         item, fewest = self.node(schema["items"], where + "/items"), schema.get("minItems", 0)
-        return f"(list, STRINGS, {fewest})" if item == self.name("(str, PLAIN)") else f"(list, ITEMS, {fewest}, {item})"
+        if item == self.name("(str, PLAIN)"):
+            return f"(list, STRINGS, {fewest})"
+        return f"(list, ITEMS, {fewest}, {item})"
 
     def make_object(self, schema: dict[str, Any], where: str) -> str:
-        properties = {key: self.node(value, f"{where}/{key}") for key, value in schema.get("properties", {}).items()}
-        nodes = ", ".join(f"{key!r}: {node}" for key, node in properties.items())
+        properties = schema.get("properties", {}).items()
+        nodes = ", ".join(f"{key!r}: {self.node(value, f'{where}/{key}')}" for key, value in properties)
         rest = schema.get("additionalProperties")
         if isinstance(rest, dict):
             rest = self.node(rest, where + "/*")
@@ -99,8 +100,10 @@ class Table:
         return f"(dict, OBJECT, {{{nodes}}}, {rest}, {tuple(schema.get('required', ()))}, {alternatives})"
 
     def alternative(self, schema: dict[str, Any], where: str) -> tuple[Any, Any]:
-        constants = tuple((key, value["const"]) for key, value in schema.get("properties", {}).items())
-        if schema.keys() - {"properties", "required"} or any(v.keys() != {"const"} for v in schema.get("properties", {}).values()):
+        properties = schema.get("properties", {})
+        constants = tuple((key, value["const"]) for key, value in properties.items())
+        strange = schema.keys() - {"properties", "required"}
+        if strange or any(value.keys() != {"const"} for value in properties.values()):
             raise ValueError(f"{where}: of anyOf, only required and const are understood")
         return constants, tuple(schema.get("required", ()))
 

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    _Unknown = list[tuple[dict[str, Any], str]]  # as _validator.check notes them
+
 MAJOR, MINOR = 1, 3  # of the version of the specification that spec/config.json follows
 
 
@@ -45,7 +47,7 @@ def load(bundle: str) -> "dict[str, Any]":
             raise Error(problem, pointer="/ociVersion")
         if problem:
             _warn(f"/ociVersion: {problem}")
-    unknown: list[tuple[dict[str, Any], str]] = []
+    unknown: _Unknown = []
     _settle(_validator.valid(config, unknown), config, unknown, text, path, process=False)
     assert type(config) is dict
     return config
@@ -54,7 +56,7 @@ def load(bundle: str) -> "dict[str, Any]":
 def decode_process(text: str, where: str) -> "dict[str, Any]":
     """The process object in text, the content of the file that messages call where (config.md, "Process")."""
     process = _decode(text, where)
-    unknown: list[tuple[dict[str, Any], str]] = []
+    unknown: _Unknown = []
     _settle(_validator.valid_process(process, unknown), process, unknown, text, where, process=True)
     assert type(process) is dict
     return process
@@ -66,7 +68,7 @@ def version_problem(version: str) -> tuple[bool, str]:
     numbers = core.split(".")
     well_formed = (
         len(numbers) == 3
-        and all(number.isascii() and number.isdigit() and (number == "0" or number[0] != "0") for number in numbers)
+        and all(each.isascii() and each.isdigit() and (each == "0" or each[0] != "0") for each in numbers)
         and not version.endswith(("-", "+", "."))
     )
     if not well_formed:
@@ -95,7 +97,7 @@ def _decode(text: str, path: str) -> "Any":
 
 
 def _settle(
-    valid: bool, value: "Any", unknown: "list[tuple[dict[str, Any], str]]", text: str, path: str, *, process: bool
+    valid: bool, value: "Any", unknown: "_Unknown", text: str, path: str, *, process: bool
 ) -> None:
     """Raises what explain finds in an invalid text, and logs the unknown properties of a valid one."""
     # The kernel takes strings that end at a NUL: one in the middle would cut a path short.
@@ -115,7 +117,7 @@ def _settle(
             listing = "".join(f"\n  {each.text(path)}" for each in problems)
             raise Error(f"{path} has {len(problems)} errors:{listing}")
         if not valid:
-            raise Error(f'{path} is refused, but no reason is found: this is a bug of pyrunc, please report it')
+            raise Error(f"{path} is refused, but no reason is found: please report this bug of pyrunc")
     if unknown:
         for pointer in _validator.pointers(value, unknown):
             _warn(f"{pointer}: the specification has no such property, it is ignored")
