@@ -94,6 +94,7 @@ def plan(
     resources = linux.get("resources") or {}
     _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
     add_resources(result, layout, resources)
+    _parents(result, layout)
     _devices(result, layout, resources.get("devices") or [])
     result.owner = _owner(config, linux) if layout.pure_v2 else None
     return result
@@ -141,14 +142,24 @@ def _directories(result: Plan, layout: Layout, path: str, container_id: str) -> 
         # ("no internal processes"); its parent is free of them.
         own = own.rpartition("/")[0]
     start = layout.v2 if absolute else _below(layout.v2, own)
-    directory = directories[""] = f"{start}/{relative}"
-    # Beside v1, the unified tree is touched no more than the configuration asks for.
-    if layout.v2_controllers and layout.pure_v2:
-        ancestors = [layout.v2]
-        ancestors += [f"{layout.v2}/{step}" for step in _steps(directory[len(layout.v2) + 1 :])][:-1]
-        result.parents = [
-            (f"{ancestor}/cgroup.subtree_control", layout.v2_controllers) for ancestor in ancestors
-        ]
+    directories[""] = f"{start}/{relative}"
+
+
+def _parents(result: Plan, layout: Layout) -> None:
+    """The v2 controllers to enable above the container's cgroup: all, for the sake of accounting;
+    beside v1 only those that a value needs, since nothing else there is the runtime's to change."""
+    if not layout.v2_controllers:
+        return
+    assert layout.v2 is not None
+    directory = result.directories[""]
+    controllers = layout.v2_controllers
+    if not layout.pure_v2:
+        files = [file for file, _, _ in result.writes]
+        controllers = tuple(c for c in controllers if any(x.startswith(f"{directory}/{c}.") for x in files))
+        if not controllers:
+            return
+    above = [layout.v2, *(f"{layout.v2}/{step}" for step in _steps(directory[len(layout.v2) + 1 :]))]
+    result.parents = [(f"{ancestor}/cgroup.subtree_control", controllers) for ancestor in above[:-1]]
 
 
 def _below(mount: str, own: str) -> str:
@@ -222,11 +233,11 @@ _LICENSE = Data("license", b"Apache-2.0\0", ("Apache-2.0",))
 def join(b: Builder, plan: Plan, *, into: bool = True) -> Slot | None:
     """Steps that put stage 1 into the container's cgroups, and restrict its devices.
 
-    They come before stage 1 enters a user namespace, which would take the privilege away. Where
-    there is a cgroup v2 directory and `into` holds, stage 1 stays outside of it and the result is
-    the directory's descriptor for `Builder.clone(cgroup=…)`, to be closed after it; `into` has to
-    be false if stage 1 has another uid by then. A new cgroup namespace has to be unshared by the
-    clone itself, not by clone(2): its root is the cgroup of the *caller* of clone3(2).
+    They come before stage 1 enters a user namespace, which takes the privilege for them away. With
+    `into` and a cgroup v2 directory, stage 1 stays outside of that one, and the result is its
+    descriptor for `Builder.clone(cgroup=…)`, to be closed after it: the kernel then makes the
+    child there, without the grace period of a move. Stage 1 still needs the uid that owns the
+    cgroup when it clones, so that `into` has to be false where it takes another before.
     """
     b.origin = "/linux/cgroupsPath"
     directory = _join(b, plan.directories, plan.late, into, plan.device_program)
@@ -238,7 +249,9 @@ def join_late(b: Builder, plan: Plan) -> None:
     """Steps of the container's own process, first after the clone: what `join` left to it.
 
     A limit of one process has no room for stage 1 and its child at once; moving into a full
-    cgroup is allowed, only fork(2) and clone(2) are not.
+    cgroup is allowed, only fork(2) and clone(2) are not. Where `plan.late` names something, a new
+    cgroup namespace has to be unshared after these steps, since its roots are the cgroups that the
+    process is in by then; else clone3(2) can make it, CLONE_INTO_CGROUP or not.
     """
     b.origin = "/linux/resources/pids/limit"
     for controller in plan.late:

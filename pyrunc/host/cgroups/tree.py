@@ -8,7 +8,6 @@ import errno
 from posix import chown, geteuid, mkdir, rmdir, strerror
 from time import sleep
 
-from pyrunc.compile.cgroups import Plan
 from pyrunc.errors import Error
 from pyrunc.host.cgroups.files import read_text, write_text
 
@@ -16,13 +15,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.compile.cgroups import Plan
+
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What a controller answers that cannot be enabled: busy with real-time processes, threaded cgroups,
 # processes in the parent, not delegated.
 _UNAVAILABLE = (*_DENIED, errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.ENOTSUP)
 
 
-def create(plan: Plan) -> None:
+def create(plan: "Plan") -> None:
     """Makes the directories, enables controllers and writes the limits; no process is moved.
 
     Where a rootless runtime may not do that and the configuration asks for nothing, the
@@ -52,7 +53,7 @@ def create(plan: Plan) -> None:
             warning(f"{pointer}: {text}")
 
 
-def _directories(plan: Plan, made: list[str]) -> None:
+def _directories(plan: "Plan", made: list[str]) -> None:
     seen: set[str] = set()
     for name, directory in list(plan.directories.items()):
         if directory in seen:
@@ -71,7 +72,7 @@ def _directories(plan: Plan, made: list[str]) -> None:
         seen.add(directory)
 
 
-def _do_without(plan: Plan, name: str, directory: str) -> None:
+def _do_without(plan: "Plan", name: str, directory: str) -> None:
     from pyrunc.log import debug
 
     debug(f"no permission to create {directory}: running without it")
@@ -120,7 +121,7 @@ def _check_unused(name: str, directory: str) -> None:
         )
 
 
-def _enable(plan: Plan) -> None:
+def _enable(plan: "Plan") -> None:
     """Enables the v2 controllers on the way down.
 
     A controller that cannot be enabled is an error only when a value needs it, which its missing
@@ -159,7 +160,7 @@ def _inherit(directories: list[str]) -> None:
                     raise Error(f"write {above} to {directory}{file}: {_reason(e)}") from e
 
 
-def _write_all(plan: Plan) -> None:
+def _write_all(plan: "Plan") -> None:
     """Writes the values; those refused are tried again after the others.
 
     Limits bound each other (memory and memory+swap, quota and period and burst), so that which
@@ -185,7 +186,7 @@ def _write_all(plan: Plan) -> None:
 _REMEDIES = {
     errno.EINVAL: "the kernel does not accept this value; correct it",
     errno.ERANGE: "the value is out of the kernel's range; correct it",
-    errno.ENOSPC: "CPUs or memory nodes that do not exist, or that the parent cgroup has not; correct the value",
+    errno.ENOSPC: "CPUs or memory nodes that do not exist or that the parent has not; correct the value",
     errno.EBUSY: "the limit is below what is in use; raise it",
     errno.EACCES: "the parent cgroup does not grant this, or the privilege is missing",
     errno.EPERM: "the parent cgroup does not grant this, or the privilege is missing",
