@@ -14,11 +14,8 @@ from pyrunc.config import rules, schema
 from pyrunc.config.load import version_problem
 from pyrunc.config.position import Places, join
 from pyrunc.config.walk import neutral
+from pyrunc.errors import Error
 from pyrunc.json import DecodeError, decode
-
-libraries.enable()
-
-import jsonschema  # noqa: E402
 
 Schema = dict[str, Any]
 
@@ -83,7 +80,7 @@ class Violation:
 def violations(text: str, *, process: bool = False) -> list[Violation]:
     """All that is wrong with the text of a config.json, in the text's order; empty if nothing is.
 
-    With process, the text is a process object such as `exec` reads.
+    With process, the text is a process object such as `exec` reads. Raises Error without jsonschema.
     """
     try:
         value = decode(text)
@@ -140,6 +137,14 @@ def _validator(root: Schema) -> Any:
 
     (JSON Schema takes it for one since draft 6; Go's decoder, and so every other runtime, does not.)
     """
+    libraries.enable()
+    try:
+        import jsonschema
+    except ImportError as error:
+        raise Error(
+            f"to say what is wrong with a configuration, pyrunc needs the Python package {error.name}: "
+            f"install it with pip install {error.name}, or Debian's python3-{error.name}"
+        ) from None
     base = jsonschema.Draft202012Validator
 
     def unsupported(validator: Any, reason: str, value: Any, here: Schema) -> Any:

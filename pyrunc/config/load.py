@@ -102,13 +102,8 @@ def _settle(
     """Raises what explain finds in an invalid text, and logs the unknown properties of a valid one."""
     # The kernel takes strings that end at a NUL: one in the middle would cut a path short.
     if not valid or "\\u0000" in text:
-        try:
-            from pyrunc.config import explain
-        except ImportError as error:
-            raise Error(
-                f"{path} is not valid; to say why, pyrunc needs the Python package {error.name}: "
-                f"install Debian's python3-{error.name}, or pip install {error.name}"
-            ) from None
+        from pyrunc.config import explain
+
         problems = [each for each in explain.violations(text, process=process) if each.severity == "error"]
         if len(problems) == 1:
             only = problems[0]
