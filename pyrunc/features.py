@@ -6,7 +6,8 @@ kernel can do.
 """
 
 from pyrunc import OCI_VERSION, OCI_VERSION_MIN, __version__
-from pyrunc.compile import namespaces
+from pyrunc.compile import mount_options, namespaces
+from pyrunc.errors import Error
 from pyrunc.linux import capabilities, mounts, seccomp
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ def document() -> "dict[str, Any]":
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": list(mounts.OPTIONS),
+        "mountOptions": [option for option in mounts.OPTIONS if _mountable(option)],
         "linux": {
             "namespaces": sorted(namespaces.CLONE_FLAGS),
             "capabilities": list(capabilities.NAMES),
@@ -53,3 +54,12 @@ def document() -> "dict[str, Any]":
         },
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
+
+
+def _mountable(option: str) -> bool:
+    """Whether a mount option that is known is also carried out."""
+    try:
+        mount_options.parse({"type": "tmpfs", "options": [option]}, 0)
+    except Error:
+        return False
+    return True

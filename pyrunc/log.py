@@ -16,7 +16,7 @@ _json = False
 _debug = False
 
 
-def configure(path: str, format: str = "text", debug: bool = False) -> None:  # noqa: A002 - the flag's name
+def configure(path: str, format: str = "text", debug: bool = False) -> None:
     """Opens the log, "" for stderr; format is "text" or "json". Raises Error when it cannot be opened."""
     global _file, _json, _debug
     if _file >= 0:

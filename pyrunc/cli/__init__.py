@@ -7,7 +7,7 @@ engine calls for every container must start fast, so that nothing is imported th
 import posix
 
 from pyrunc import log
-from pyrunc.cli import options
+from pyrunc.cli import options, parser
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         return _dispatch(invocation)
     except SystemExit as leave:
         return int(leave.code or 0)
-    except options.UsageError as error:
+    except parser.UsageError as error:
         from pyrunc.cli.usage import synopsis
 
         log.error(str(error))
@@ -84,11 +84,22 @@ def absolute(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _prepare(argv: list[str]) -> options.Invocation:
+def text(path: str) -> str:
+    """The content of a JSON file that the command line names."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise Error(f"{path}: not JSON: it is not UTF-8 ({error.reason})") from None
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _prepare(argv: list[str]) -> parser.Invocation:
     common: dict[str, Any] = {}
     try:
-        invocation = options.parse(argv, common)
-    except options.UsageError:
+        invocation = parser.parse(argv, common)
+    except parser.UsageError:
         # Whoever gave --log reads there why the command was refused.
         log.configure(common["log"], common["log_format"], common["debug"])
         raise
@@ -98,9 +109,9 @@ def _prepare(argv: list[str]) -> options.Invocation:
     return invocation
 
 
-def _dispatch(invocation: options.Invocation) -> int:
-    verb = invocation.verb
-    if invocation.common["version"] or invocation.common["help"] or verb in ("", "help") or invocation.options["help"]:
+def _dispatch(invocation: parser.Invocation) -> int:
+    verb, common = invocation.verb, invocation.common
+    if common["version"] or common["help"] or verb in ("", "help") or invocation.options["help"]:
         from pyrunc.cli import usage
 
         return usage.show(invocation)

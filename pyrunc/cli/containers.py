@@ -1,6 +1,6 @@
 """The verbs that act on one container. Each turns flags into the arguments of pyrunc.container."""
 
-from pyrunc.cli import absolute, runtime
+from pyrunc.cli import absolute, runtime, text
 from pyrunc.errors import Error, NotFound
 
 TYPE_CHECKING = False
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrunc.cli.options import Invocation
+    from pyrunc.cli.parser import Invocation
 
 
 def _creating(given: "Invocation") -> "dict[str, Any]":
@@ -114,9 +114,7 @@ def execute(given: "Invocation") -> int:
     if flags["process"]:
         if args:
             raise Error(f"the command {args[0]!r} and --process exclude each other: drop one")
-        from pyrunc.config import load
-
-        process = load.decode_process(flags["process"])
+        process = _process(flags["process"])
     elif not args:
         raise Error("exec needs a command after the container's ID, or --process FILE")
     _check_user(flags["user"])
@@ -144,6 +142,13 @@ def execute(given: "Invocation") -> int:
         ignore_paused=flags["ignore_paused"],
         cgroup=flags["cgroup"],
     )
+
+
+def _process(path: str) -> "dict[str, Any]":
+    """The process object in a file."""
+    from pyrunc.config import load
+
+    return load.decode_process(text(path), path)
 
 
 def _check_user(user: str) -> None:

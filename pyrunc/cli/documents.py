@@ -3,16 +3,17 @@ program that a configuration compiles to."""
 
 import posix
 
-from pyrunc.cli import absolute, runtime
-from pyrunc.cli.options import UsageError
+from pyrunc.cli import absolute, runtime, text
 from pyrunc.cli.output import write
+from pyrunc.cli.parser import UsageError
+from pyrunc.errors import Error
 from pyrunc.json import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.cli.options import Invocation
+    from pyrunc.cli.parser import Invocation
 
 
 def features(given: "Invocation") -> int:
@@ -30,12 +31,12 @@ def validate(given: "Invocation") -> int:
     path = _path(given)
     if _is_directory(path):
         path += "/config.json"
-    violations = explain.violations(path)
+    violations = explain.violations(text(path))
     if given.options["format"] == "json":
-        write(encode([violation.document() for violation in violations], 2) + "\n")
+        write(encode([each.document() for each in violations], 2) + "\n")
     else:
-        write("".join(f"{path}:{violation}\n" for violation in violations))
-    return 1 if violations else 0
+        write("".join(each.text(path) + "\n" for each in violations))
+    return 1 if any(each.severity == "error" for each in violations) else 0
 
 
 def plan(given: "Invocation") -> int:
@@ -45,7 +46,10 @@ def plan(given: "Invocation") -> int:
 
     flags = given.options
     program = container.plan(
-        runtime(given.common), _path(given), no_pivot=flags["no_pivot"], no_new_keyring=flags["no_new_keyring"]
+        runtime(given.common),
+        _path(given),
+        no_pivot=flags["no_pivot"],
+        no_new_keyring=flags["no_new_keyring"],
     )
     if flags["format"] == "json":
         write(encode(explain.document(program), 2) + "\n")
@@ -62,7 +66,10 @@ def _path(given: "Invocation") -> str:
 
 
 def _is_directory(path: str) -> bool:
-    return posix.stat(path).st_mode & 0o170000 == 0o040000
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o040000
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {error.strerror}") from None
 
 
 VERBS: "dict[str, Callable[[Invocation], int]]" = {"features": features, "plan": plan, "validate": validate}

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.cli.options import Invocation
+    from pyrunc.cli.parser import Invocation
 
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
@@ -49,7 +49,7 @@ def select(listing: str, pids: list[int]) -> str:
         raise Error("ps printed no column PID: choose ps options that include it, such as -ef or aux")
     column = titles.index("PID")
     wanted = {str(pid) for pid in pids}
-    kept = [line for line in lines[1:] if line.split()[column : column + 1] and line.split()[column] in wanted]
+    kept = [line for line in lines[1:] if wanted.intersection(line.split()[column : column + 1])]
     return "".join(line + "\n" for line in (lines[0], *kept))
 
 

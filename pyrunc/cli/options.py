@@ -1,12 +1,9 @@
-"""The verbs and flags of the command line: one table, and the parser that reads it.
+"""The verbs and flags of the command line, as one table.
 
 The parser, the help texts, the manual page and the shell completions are all made from `VERBS` and
 `GLOBAL`. Names, short forms and defaults are runc's; `validate`, `plan` and `spec --rootfs` are
-pyrunc's own. Nothing here has an effect, and nothing is imported but the errors: every verb pays
-for this module.
+pyrunc's own. Nothing here has an effect, and nothing is imported: every verb pays for this module.
 """
-
-from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ class Option:
         kind: str,
         value: str,
         default: "Any",
-        help: str,  # noqa: A002 - what every parser calls it
+        help: str,
         choices: tuple[str, ...] = (),
         hidden: bool = False,
     ) -> None:
@@ -83,27 +80,6 @@ class Verb:
         self.stops = stops
 
 
-class UsageError(Error):
-    """A command line that cannot be understood; `verb` is the one that was asked for, or ""."""
-
-    def __init__(self, message: str, verb: str = "", status: int = 1) -> None:
-        super().__init__(f"{verb}: {message}" if verb else message, status=status)
-        self.verb = verb
-
-
-class Invocation:
-    """A command line, parsed: the verb's name, its flags and the global ones by name with their
-    defaults filled in, and the arguments. Names are spelt with underscores."""
-
-    __slots__ = ("args", "common", "options", "verb")
-
-    def __init__(self, verb: str, options: "dict[str, Any]", common: "dict[str, Any]", args: list[str]) -> None:
-        self.verb = verb
-        self.options = options
-        self.common = common
-        self.args = args
-
-
 HELP = Option("help", "h", FLAG, "", False, "show this help")
 
 GLOBAL = (
@@ -141,7 +117,9 @@ GLOBAL = (
     Option("version", "v", FLAG, "", False, "print the version of pyrunc and of the specification"),
 )
 
-BUNDLE = Option("bundle", "b", TEXT, "DIR", "", "the bundle: a directory with config.json (default: this one)")
+BUNDLE = Option(
+    "bundle", "b", TEXT, "DIR", "", "the bundle: a directory with config.json (default: this one)"
+)
 CONSOLE_SOCKET = Option(
     "console-socket", "", TEXT, "SOCKET", "", "unix socket that is sent the terminal's master descriptor"
 )
@@ -149,7 +127,9 @@ PIDFD_SOCKET = Option(
     "pidfd-socket", "", TEXT, "SOCKET", "", "unix socket that is sent a pidfd of the container's process"
 )
 PID_FILE = Option("pid-file", "", TEXT, "FILE", "", "write the process id, as the host counts it, to FILE")
-NO_PIVOT = Option("no-pivot", "", FLAG, "", False, "enter the root with MS_MOVE and chroot, for a root on a ramdisk")
+NO_PIVOT = Option(
+    "no-pivot", "", FLAG, "", False, "enter the root with MS_MOVE and chroot, for a root on a ramdisk"
+)
 NO_NEW_KEYRING = Option("no-new-keyring", "", FLAG, "", False, "keep the caller's session keyring")
 PRESERVE_FDS = Option(
     "preserve-fds", "", NUMBER, "N", 0, "pass N more descriptors, from 3 (or after $LISTEN_FDS of them) on"
@@ -180,7 +160,16 @@ VERBS = {
             "ID",
             1,
             1,
-            (Option("force", "f", FLAG, "", False, "kill a container that still runs; an unknown ID is no error"),),
+            (
+                Option(
+                    "force",
+                    "f",
+                    FLAG,
+                    "",
+                    False,
+                    "kill a container that still runs; an unknown ID is no error",
+                ),
+            ),
             "remove what a stopped container holds",
             "Removes the state, the cgroup and whatever else a container left on the host, and runs its "
             "poststop hooks.",
@@ -192,10 +181,17 @@ VERBS = {
             1,
             None,
             (
-                Option("process", "p", TEXT, "FILE", "", "take the whole process object, as in config.json, from FILE"),
+                Option(
+                    "process",
+                    "p",
+                    TEXT,
+                    "FILE",
+                    "",
+                    "take the whole process object, as in config.json, from FILE",
+                ),
                 Option("tty", "t", FLAG, "", False, "give the process a terminal"),
                 DETACH,
-                Option("cwd", "", TEXT, "DIR", "", "working directory in the container"),
+                Option("cwd", "", TEXT, "PATH", "", "working directory in the container"),
                 Option("env", "e", TEXTS, "NAME=VALUE", None, "add to the environment"),
                 Option("user", "u", TEXT, "UID[:GID]", "", "user and group, as numbers"),
                 Option("additional-gids", "g", NUMBERS, "GID", None, "add a supplementary group"),
@@ -207,16 +203,33 @@ VERBS = {
                 CONSOLE_SOCKET,
                 PIDFD_SOCKET,
                 PRESERVE_FDS,
-                Option("ignore-paused", "", FLAG, "", False, "do it in a paused container too; the process then waits"),
-                Option("cgroup", "", TEXTS, "[CONTROLLER:]PATH", None, "run in this cgroup below the container's"),
+                Option(
+                    "ignore-paused",
+                    "",
+                    FLAG,
+                    "",
+                    False,
+                    "do it in a paused container too; the process then waits",
+                ),
+                Option(
+                    "cgroup", "", TEXTS, "[CONTROLLER:]PATH", None, "run in this cgroup below the container's"
+                ),
             ),
             "run another process in a container",
             "Runs a command in a running container, with the settings of the container's own process "
             "where no flag says otherwise. All that follows ID belongs to the command.",
             stops=True,
         ),
-        Verb("features", "documents", "", 0, 0, (), "print what this runtime supports", "Prints the features document "
-             "of the runtime specification, as JSON."),
+        Verb(
+            "features",
+            "documents",
+            "",
+            0,
+            0,
+            (),
+            "print what this runtime supports",
+            "Prints the features document of the runtime specification, as JSON.",
+        ),
         Verb(
             "kill",
             "containers",
@@ -238,8 +251,16 @@ VERBS = {
             "list containers",
             "Lists the containers below the state directory (see --root).",
         ),
-        Verb("pause", "containers", "ID", 1, 1, (), "freeze a container", "Suspends every process of a container "
-             "until `resume`."),
+        Verb(
+            "pause",
+            "containers",
+            "ID",
+            1,
+            1,
+            (),
+            "freeze a container",
+            "Suspends every process of a container until `resume`.",
+        ),
         Verb(
             "plan",
             "documents",
@@ -263,8 +284,16 @@ VERBS = {
             "the container. As JSON it prints process ids.",
             stops=True,
         ),
-        Verb("resume", "containers", "ID", 1, 1, (), "go on with a paused container", "Lets the processes of a "
-             "paused container run again."),
+        Verb(
+            "resume",
+            "containers",
+            "ID",
+            1,
+            1,
+            (),
+            "go on with a paused container",
+            "Lets the processes of a paused container run again.",
+        ),
         Verb(
             "run",
             "containers",
@@ -289,17 +318,40 @@ VERBS = {
             0,
             (
                 Option("bundle", "b", TEXT, "DIR", "", "write to this directory instead of the current one"),
-                Option("rootless", "", FLAG, "", False, "for an ordinary user: with a user namespace, without cgroups"),
+                Option(
+                    "rootless",
+                    "",
+                    FLAG,
+                    "",
+                    False,
+                    "for an ordinary user: with a user namespace, without cgroups",
+                ),
                 Option("rootfs", "", FLAG, "", False, "also fill an absent rootfs/ from static busybox"),
             ),
             "write a default config.json",
             "Writes a configuration to start from: a shell in six namespaces, with a read-only root file "
             "system and few capabilities. An existing config.json is never overwritten.",
         ),
-        Verb("start", "containers", "ID", 1, 1, (), "run the program of a created container", "Lets a created "
-             "container execute its program."),
-        Verb("state", "containers", "ID", 1, 1, (), "print the state of a container", "Prints the state of a "
-             "container, as JSON."),
+        Verb(
+            "start",
+            "containers",
+            "ID",
+            1,
+            1,
+            (),
+            "run the program of a created container",
+            "Lets a created container execute its program.",
+        ),
+        Verb(
+            "state",
+            "containers",
+            "ID",
+            1,
+            1,
+            (),
+            "print the state of a container",
+            "Prints the state of a container, as JSON.",
+        ),
         Verb(
             "validate",
             "documents",
@@ -314,9 +366,6 @@ VERBS = {
     )
 }
 
-_YES = ("1", "t", "T", "true", "True", "TRUE")
-_NO = ("0", "f", "F", "false", "False", "FALSE")
-
 
 def named(options: tuple[Option, ...]) -> dict[str, Option]:
     """The options by long and by short name."""
@@ -328,133 +377,3 @@ def named(options: tuple[Option, ...]) -> dict[str, Option]:
 def defaults(options: tuple[Option, ...]) -> "dict[str, Any]":
     """What the flags are when none is given."""
     return {option.name.replace("-", "_"): [] if option.many else option.default for option in options}
-
-
-def parse(argv: list[str], common: "dict[str, Any] | None" = None) -> Invocation:
-    """Parses the command line after the program's name. Raises UsageError.
-
-    The verb is "" when none is named. Global flags are taken before and after the verb; they are put
-    into `common` as they are found, so that a caller knows of --log even when what follows is wrong.
-    """
-    common = {} if common is None else common
-    common.update(defaults(GLOBAL))
-    globally = named(GLOBAL)
-    words, _ = _scan(argv, "", globally, common, {}, common, True)
-    if not words:
-        return Invocation("", {}, common, [])
-    name = words.pop(0)
-    if name in ("help", "h"):
-        return Invocation("help", {}, common, words)
-    verb = VERBS.get(name)
-    if verb is None:
-        raise UsageError(f"there is no verb {name!r}{_likely(name, tuple(VERBS))}", status=3)
-    values = defaults(verb.options)
-    values["help"] = False
-    table = named((*verb.options, HELP))
-    del globally["version"], globally["v"]
-    args, stopped = _scan(words, name, table, values, globally, common, verb.stops)
-    # `exec ID -- COMMAND`: the dashes end the flags, which the id did already.
-    if stopped and len(args) > 1 and args[1] == "--":
-        del args[1]
-    if not values["help"]:
-        _count(verb, args)
-    return Invocation(name, values, common, args)
-
-
-def _scan(
-    words: list[str],
-    verb: str,
-    table: dict[str, Option],
-    values: "dict[str, Any]",
-    further: dict[str, Option],
-    common: "dict[str, Any]",
-    stops: bool,
-) -> tuple[list[str], bool]:
-    """Takes the flags out of words; returns the arguments, and whether one of them ended the flags."""
-    args: list[str] = []
-    index, count = 0, len(words)
-    while index < count:
-        word = words[index]
-        index += 1
-        if word == "--":
-            return args + words[index:], False
-        # "-" and negative numbers are arguments.
-        if word[:1] != "-" or not (word[1:2] == "-" or word[1:2].isalpha()):
-            args.append(word)
-            if stops:
-                return args + words[index:], True
-            continue
-        name, equals, value = word[2 if word[1] == "-" else 1 :].partition("=")
-        into = values
-        option = table.get(name)
-        if option is None:
-            option, into = further.get(name), common
-        if option is None:
-            # -td is -t -d, when no flag is called "td".
-            group = [table.get(letter) for letter in name] if word[1] != "-" and len(name) > 1 else []
-            if not group or not all(group) or any(one.kind != FLAG for one in group[:-1] if one):
-                candidates = tuple(table) + tuple(further)
-                raise UsageError(f"unknown flag {word.partition('=')[0]}{_likely(name, candidates, '--')}", verb)
-            for one in group[:-1]:
-                if one:
-                    _put(one, "true", values, verb)
-            option, into = group[-1], values
-            assert option is not None
-        if option.kind == FLAG:
-            _put(option, value if equals else "true", into, verb)
-            continue
-        if not equals:
-            if index == count:
-                raise UsageError(f"--{option.name} needs a value: --{option.name} {option.value}", verb)
-            value = words[index]
-            index += 1
-        _put(option, value, into, verb)
-    return args, False
-
-
-def _put(option: Option, value: str, values: "dict[str, Any]", verb: str) -> None:
-    key = option.name.replace("-", "_")
-    kind = option.kind
-    if kind == FLAG:
-        if value not in _YES and value not in _NO:
-            raise UsageError(f"--{option.name}={value}: a flag is either true or false", verb)
-        values[key] = value in _YES
-    elif kind == TEXT:
-        # runc takes the boolean spellings of --rootless as well.
-        if option.name == "rootless" and (value in _YES or value in _NO):
-            value = "true" if value in _YES else "false"
-        if option.choices and value not in option.choices:
-            raise UsageError(f"--{option.name} {value}: it is one of {', '.join(option.choices)}", verb)
-        values[key] = value
-    elif kind == TEXTS:
-        values[key].append(value)
-    else:
-        try:
-            number = int(value, 0)
-        except ValueError:
-            raise UsageError(f"--{option.name} {value}: it takes a number", verb) from None
-        if number < 0:
-            raise UsageError(f"--{option.name} {value}: it takes no negative number", verb)
-        if kind == NUMBER:
-            values[key] = number
-        else:
-            values[key].append(number)
-
-
-def _count(verb: Verb, args: list[str]) -> None:
-    given = len(args)
-    if given < verb.least:
-        what = verb.arguments.split()[given]
-        raise UsageError(f"{what} is missing", verb.name)
-    if verb.most is not None and given > verb.most:
-        extra = args[verb.most]
-        takes = "no argument" if not verb.most else f"no argument after {verb.arguments.split()[verb.most - 1]}"
-        raise UsageError(f"{extra!r} is one too many: it takes {takes}", verb.name)
-
-
-def _likely(word: str, names: tuple[str, ...], prefix: str = "") -> str:
-    """A suggestion for a misspelt word, or ""."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, [name for name in names if len(name) > 1], 1)
-    return f"; did you mean {prefix}{matches[0]}?" if matches else ""

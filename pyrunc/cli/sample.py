@@ -30,14 +30,14 @@ _FILES = {
 _PT_INTERP = 3
 
 
-def fill(rootfs: str, candidates: tuple[str, ...] = BUSYBOXES) -> None:
+def fill(rootfs: str) -> None:
     """Makes the directory rootfs with busybox in it; one that exists is left as it is.
 
     Raises Error when there is no static busybox.
     """
     if os.path.lexists(rootfs):
         return
-    busybox = next((path for path in candidates if os.path.exists(path) and static(path)), None)
+    busybox = next((path for path in BUSYBOXES if os.path.exists(path) and static(path)), None)
     if busybox is None:
         raise Error("--rootfs needs a statically linked busybox; on Debian: apt-get install busybox-static")
     # Filled beside its place and then renamed, so that it is never there by half.
@@ -63,14 +63,14 @@ def static(path: str) -> bool:
         count = int.from_bytes(header[56:58], "little")
         file.seek(offset)
         table = file.read(size * count)
-    return all(int.from_bytes(table[at : at + 4], "little") != _PT_INTERP for at in range(0, len(table), size))
+    types = (int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), size))
+    return _PT_INTERP not in types
 
 
 def _populate(rootfs: str, busybox: str) -> None:
     from shutil import copyfile
 
-    os.mkdir(rootfs, 0o755)
-    for name, mode in _DIRECTORIES:
+    for name, mode in (("", 0o755), *_DIRECTORIES):
         os.mkdir(f"{rootfs}/{name}")
         # mkdir(2) applies the umask.
         os.chmod(f"{rootfs}/{name}", mode)

@@ -3,14 +3,16 @@
 from textwrap import fill, wrap
 
 import pyrunc
-from pyrunc.cli.options import GLOBAL, HELP, VERBS, Invocation, Option, UsageError, Verb
+from pyrunc.cli.options import GLOBAL, HELP, VERBS, Option, Verb
 from pyrunc.cli.output import write
+from pyrunc.cli.parser import Invocation, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WIDTH = 100
+_USAGE = "usage: pyrunc [GLOBAL OPTION...] VERB [OPTION...] [ARGUMENT...]"
 
 
 def show(given: Invocation) -> int:
@@ -42,7 +44,7 @@ def overview() -> str:
     verbs = "".join(f"  {one.name:<12}{one.summary}\n" for one in VERBS.values())
     return (
         f"{pyrunc.__doc__}\n\n"
-        f"usage: pyrunc [GLOBAL OPTION...] VERB [OPTION...] [ARGUMENT...]\n\n"
+        f"{_USAGE}\n\n"
         f"verbs:\n{verbs}  {'help':<12}explain a verb: pyrunc help VERB\n\n"
         f"global options:\n{_options(GLOBAL)}"
     )
@@ -57,7 +59,7 @@ def verb(one: Verb) -> str:
 def synopsis(name: str) -> str:
     """The lines that follow the message of a usage error."""
     if name not in VERBS:
-        return "usage: pyrunc [GLOBAL OPTION...] VERB [OPTION...] [ARGUMENT...]\n`pyrunc help` lists the verbs\n"
+        return f"{_USAGE}\n`pyrunc help` lists the verbs\n"
     return f"{_usage(VERBS[name])}\n`pyrunc help {name}` explains it\n"
 
 

@@ -2,10 +2,13 @@
 
 from pyrunc.errors import Error
 
+# fmt: off
 _ORDER = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP "
-    "TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+    "WINCH", "IO", "PWR", "SYS",
+)
+# fmt: on
 
 NAMES: dict[str, int] = {"SIG" + name: number for number, name in enumerate(_ORDER, 1)}
 NAMES.update({"SIGIOT": NAMES["SIGABRT"], "SIGCLD": NAMES["SIGCHLD"], "SIGPOLL": NAMES["SIGIO"]})
@@ -41,6 +44,6 @@ def parse(text: str) -> int:
         raise Error(f"there is no signal {text}: real-time signals are RTMIN to RTMIN+{RTMAX - RTMIN}")
     from difflib import get_close_matches
 
-    matches = get_close_matches(name, NAMES, 1, 0.5)
-    hint = f"did you mean {matches[0]}?" if matches else "`kill -l` lists them"
+    matches = get_close_matches(name[3:], [known[3:] for known in NAMES], 1)
+    hint = f"did you mean SIG{matches[0]}?" if matches else "`kill -l` lists them"
     raise Error(f"there is no signal {text!r}; {hint}")
