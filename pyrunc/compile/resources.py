@@ -184,7 +184,7 @@ def shares_to_weight(shares: int) -> int:
     """cpu.weight (1 to 10000) for v1's cpu.shares (2 to 262144).
 
     A quadratic curve over the logarithm that meets both ends and the two defaults (1024 is 100),
-    as runc 1.3.2 and crun 1.23 convert it: https://github.com/opencontainers/cgroups/pull/20
+    as runc and crun convert it: https://github.com/opencontainers/runc/pull/4785
     """
     if shares <= 2:
         return 1
