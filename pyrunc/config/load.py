@@ -18,7 +18,13 @@ MAJOR, MINOR = 1, 3  # of the version of the specification that spec/config.json
 
 
 def load(bundle: str) -> "dict[str, Any]":
-    """The configuration of the bundle, a directory. Whatever is wrong with it is one Error.
+    """The configuration of the bundle, a directory; see `load_with_text`."""
+    return load_with_text(bundle)[0]
+
+
+def load_with_text(bundle: str) -> "tuple[dict[str, Any], bytes]":
+    """The configuration of the bundle, and the very bytes that it was read from. Whatever is wrong
+    with it is one Error.
 
     Properties that the specification does not know are logged and stay in the result (config.md,
     "Extensibility").
@@ -50,7 +56,7 @@ def load(bundle: str) -> "dict[str, Any]":
     unknown: _Unknown = []
     _settle(_validator.valid(config, unknown), config, unknown, text, path, process=False)
     assert type(config) is dict
-    return config
+    return config, data
 
 
 def decode_process(text: str, where: str) -> "dict[str, Any]":
