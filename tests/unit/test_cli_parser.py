@@ -197,8 +197,8 @@ def test_every_flag_of_runc_1_5_is_there() -> None:
     flags = {
         "create": creating,
         "run": f"{creating} detach d keep no-subreaper",
-        "exec": "console-socket pidfd-socket cwd env e tty t user u additional-gids g process p detach d pid-file "
-        "process-label apparmor no-new-privs cap c preserve-fds cgroup ignore-paused",
+        "exec": "console-socket pidfd-socket cwd env e tty t user u additional-gids g process p detach d "
+        "pid-file process-label apparmor no-new-privs cap c preserve-fds cgroup ignore-paused",
         "kill": "all a",
         "delete": "force f",
         "list": "format f quiet q",

@@ -106,7 +106,8 @@ def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 def test_records_of_two_processes_do_not_mix(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pyrunc import log; log.configure(sys.argv[2], 'json')\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from pyrunc import log\n"
+        "log.configure(sys.argv[2], 'json')\n"
         "for _ in range(200): log.warning(sys.argv[3] * 2000)"
     )
     checkout = str(Path(__file__).resolve().parents[2])
