@@ -200,25 +200,45 @@ def _zsh_quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+_FISH_FUNCTIONS = """\
+function __pyrunc_ids
+    pyrunc list --quiet 2>/dev/null
+end
+
+# Whether there is a verb: the one that is wanted, or any.
+function __pyrunc_verb --argument-names wanted
+    set -l value 0
+    for word in (commandline -opc)[2..]
+        if test $value = 1
+            set value 0
+        else if contains -- $word VALUED
+            set value 1
+        else if not string match -q -- '-*' $word
+            test -z "$wanted" -o "$wanted" = $word
+            return
+        end
+    end
+    return 1
+end
+"""
+
+
 def fish() -> str:
     """A script for fish's directory of completions, as `pyrunc.fish`."""
     lines = [
         _NOTICE.format("fish"),
-        "function __pyrunc_ids",
-        "    pyrunc list --quiet 2>/dev/null",
-        "end",
-        "",
+        _FISH_FUNCTIONS.replace("VALUED", _valued(GLOBAL)),
         "complete -c pyrunc -f",
     ]
     for option in _shown(GLOBAL):
-        lines.append(f"complete -c pyrunc -n __fish_use_subcommand{_fish_option(option)}")
+        lines.append(f"complete -c pyrunc -n 'not __pyrunc_verb'{_fish_option(option)}")
     for verb in VERBS.values():
         summary = _fish_quoted(verb.summary)
-        lines.append(f"complete -c pyrunc -n __fish_use_subcommand -a {verb.name} -d {summary}")
-    lines.append("complete -c pyrunc -n __fish_use_subcommand -a help -d 'explain a verb'")
-    lines.append(f"complete -c pyrunc -n '__fish_seen_subcommand_from help' -a '{' '.join(VERBS)}'")
+        lines.append(f"complete -c pyrunc -n 'not __pyrunc_verb' -a {verb.name} -d {summary}")
+    lines.append("complete -c pyrunc -n 'not __pyrunc_verb' -a help -d 'explain a verb'")
+    lines.append(f"complete -c pyrunc -n '__pyrunc_verb help' -a '{' '.join(VERBS)}'")
     for verb in VERBS.values():
-        when = f"complete -c pyrunc -n '__fish_seen_subcommand_from {verb.name}'"
+        when = f"complete -c pyrunc -n '__pyrunc_verb {verb.name}'"
         lines += [f"{when}{_fish_option(option)}" for option in _shown((*verb.options, HELP))]
         if verb.arguments.startswith("ID") and verb.name not in ("create", "run"):
             lines.append(f"{when} -a '(__pyrunc_ids)'")
