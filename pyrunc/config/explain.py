@@ -22,8 +22,8 @@ Schema = dict[str, Any]
 # What the patterns of spec/config.json ask for.
 _PATTERNS = {
     "^/": "an absolute path",
-    "^(?![^/])": "an absolute path, or nothing",
-    "^(?!.*[^rwm])": "the letters r, w and m",
+    "^(?![^/])": "an absolute path or nothing",
+    "^(?!.*[^rwm])": "only the letters r, w and m",
     "^(?!.*[^0-9, -])": "numbers and ranges of numbers, such as 0-3,7",
     "^MB:(?!.*\\n)": "one line beginning with MB:",
     "^[1-9][0-9]*[KMG]B$(?!\\n)": "a size such as 64KB, 2MB or 1GB",
@@ -175,7 +175,7 @@ def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
 
     if rule == "type":
         allowed = _TYPES[asked]
-        return one(f"{allowed} is expected, not {_show(value)}", allowed)
+        return one(f"expected {allowed}, not {_show(value)}", allowed)
     if rule == "enum":
         refused = error.schema.get("x-unsupported-values", {})
         choice = [each for each in asked if each and each not in refused]
@@ -184,7 +184,7 @@ def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
         return one(message, allowed, _closest(value, choice))
     if rule == "pattern":
         allowed = _PATTERNS[asked]
-        return one(f"{allowed} is expected, not {_show(value)}", allowed)
+        return one(f"expected {allowed}, not {_show(value)}", allowed)
     if rule in ("minimum", "maximum"):
         low, high = error.schema.get("minimum"), error.schema.get("maximum")
         allowed = f"at least {low}" if high is None else f"{low} to {high}"
