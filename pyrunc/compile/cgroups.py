@@ -81,7 +81,7 @@ class Plan:
 
     def record(self) -> "dict[str, Any]":
         """What the state file keeps; every later function of `host.cgroups` works from it."""
-        return {"driver": "cgroupfs", "directories": self.directories}
+        return {"driver": "cgroupfs", "directories": dict(self.directories)}
 
 
 def plan(
