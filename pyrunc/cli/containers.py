@@ -15,13 +15,17 @@ def _creating(given: "Invocation") -> "dict[str, Any]":
     """The flags that create and run share."""
     flags = given.options
     return {
-        "console_socket": flags["console_socket"] or None,
-        "pidfd_socket": flags["pidfd_socket"] or None,
-        "pid_file": absolute(flags["pid_file"]) if flags["pid_file"] else None,
+        "console_socket": _path(flags["console_socket"]),
+        "pidfd_socket": _path(flags["pidfd_socket"]),
+        "pid_file": _path(flags["pid_file"]),
         "no_pivot": flags["no_pivot"],
         "no_new_keyring": flags["no_new_keyring"],
         "preserve_fds": flags["preserve_fds"],
     }
+
+
+def _path(value: str) -> str | None:
+    return absolute(value) if value else None
 
 
 def create(given: "Invocation") -> int:
@@ -135,9 +139,9 @@ def execute(given: "Invocation") -> int:
         no_new_privs=flags["no_new_privs"],
         apparmor=flags["apparmor"] or None,
         process_label=flags["process_label"] or None,
-        pid_file=absolute(flags["pid_file"]) if flags["pid_file"] else None,
-        console_socket=flags["console_socket"] or None,
-        pidfd_socket=flags["pidfd_socket"] or None,
+        pid_file=_path(flags["pid_file"]),
+        console_socket=_path(flags["console_socket"]),
+        pidfd_socket=_path(flags["pidfd_socket"]),
         preserve_fds=flags["preserve_fds"],
         ignore_paused=flags["ignore_paused"],
         cgroup=flags["cgroup"],

@@ -86,8 +86,8 @@ def test_create_hands_its_flags_over(
             ((f"{tmp_path}/state", False, True, False), "c1", f"{tmp_path}/b"),
             {
                 "pid_file": f"{tmp_path}/p",
-                "console_socket": "s",
-                "pidfd_socket": "f",
+                "console_socket": f"{tmp_path}/s",
+                "pidfd_socket": f"{tmp_path}/f",
                 "no_pivot": True,
                 "no_new_keyring": True,
                 "preserve_fds": 2,
