@@ -42,7 +42,7 @@ def run(given: "Invocation") -> int:
     from pyrunc.container import create as container
 
     flags = given.options
-    return container.run(
+    status: int = container.run(
         runtime(given.common),
         given.args[0],
         absolute(flags["bundle"] or "."),
@@ -51,6 +51,7 @@ def run(given: "Invocation") -> int:
         no_subreaper=flags["no_subreaper"],
         **_creating(given),
     )
+    return status
 
 
 def start(given: "Invocation") -> int:
@@ -124,7 +125,7 @@ def execute(given: "Invocation") -> int:
     _check_user(flags["user"])
     from pyrunc.container import execute as container
 
-    return container.execute(
+    status: int = container.execute(
         runtime(given.common),
         given.args[0],
         process=process,
@@ -146,6 +147,7 @@ def execute(given: "Invocation") -> int:
         ignore_paused=flags["ignore_paused"],
         cgroup=flags["cgroup"],
     )
+    return status
 
 
 def _process(path: str) -> "dict[str, Any]":
