@@ -124,7 +124,9 @@ def test_versions_of_the_specification_that_are_not_supported(version: str, tmp_
     )
 
 
-@pytest.mark.parametrize("version", ["", "1", "1.0", "v1.0.0", "1.0.0.0", "01.0.0", "1.x.0", "1.0.0-", "1.\u0663.0"])
+@pytest.mark.parametrize(
+    "version", ["", "1", "1.0", "v1.0.0", "1.0.0.0", "01.0.0", "1.x.0", "1.0.0-", "1.\u0663.0"]
+)
 def test_a_version_that_is_none_is_refused(version: str, tmp_path: Path) -> None:
     error = refusal(bundle(tmp_path, {**default(cgroup_v2=True), "ociVersion": version}))
     assert error.pointer == "/ociVersion"
@@ -224,18 +226,18 @@ def test_each_violation_reads_like_a_sentence(member: str, message: str) -> None
 
 
 def test_a_violation_as_a_document_has_all_its_parts() -> None:
-    text = '{"ociVersion": "1.3.0", "root": {"path": "r"},\n "linux": {"rootfsPropagation": "slve"}}'
+    text = '{"ociVersion": "1.3.0", "root": {"path": "r"},\n "linux": {"namespaces": [{"type": "utc"}]}}'
     assert [each.document() for each in explain.violations(text)] == [
         {
             "severity": "error",
-            "pointer": "/linux/rootfsPropagation",
+            "pointer": "/linux/namespaces/0/type",
             "line": 2,
-            "column": 33,
-            "message": '"slve" is not among the values allowed here: private, shared, slave, unbindable; '
-            'did you mean "slave"?',
-            "found": '"slve"',
-            "allowed": "private, shared, slave, unbindable",
-            "suggestion": "slave",
+            "column": 36,
+            "message": '"utc" is not among the values allowed here: mount, pid, network, uts, ipc, user, '
+            'cgroup, time; did you mean "uts"?',
+            "found": '"utc"',
+            "allowed": "mount, pid, network, uts, ipc, user, cgroup, time",
+            "suggestion": "uts",
         }
     ]
 
