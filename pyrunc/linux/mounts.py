@@ -53,7 +53,7 @@ SUPERBLOCK: dict[str, str] = {
     "nomand": "nomand",
     "iversion": "iversion",
     "noiversion": "noiversion",
-    "silent": "silent",
+    "silent": "",
     "loud": "",
     "defaults": "",
     "acl": "acl",

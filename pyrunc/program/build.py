@@ -57,6 +57,9 @@ class _Block:
         pass
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         steps = self.builder.program.steps
         step = steps[self.position]
         step.args = (step.args[0], len(steps) - self.position - 1)
@@ -91,6 +94,9 @@ class Builder:
             self._top += 1
             slot = self.program.inherited[name] = Slot(self._top - 1, name)
         return slot
+
+    def warn(self, pointer: str, text: str) -> None:
+        self.program.warnings.append((pointer, text))
 
     # -- steps ---------------------------------------------------------------
 

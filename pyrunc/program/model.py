@@ -92,11 +92,12 @@ class Program:
     """An ordered list of steps, and the slots that the runtime fills when it starts init.
 
     inherited maps a name ("report", "command", "state" …) to the slot that holds the
-    descriptor of that name.
+    descriptor of that name. warnings are (JSON pointer, text) pairs for the log.
     """
 
-    __slots__ = ("inherited", "steps")
+    __slots__ = ("inherited", "steps", "warnings")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.inherited: dict[str, Slot] = {}
+        self.warnings: list[tuple[str, str]] = []

@@ -1,0 +1,167 @@
+"""The program of `create` and `run`: from a configuration to a container's process.
+
+Pure: the same configuration, facts and request give the same program. One module per subject
+appends its steps; the order here is the order in which the kernel can do them.
+"""
+
+from pyrunc.compile import devices, hooks, kernel, masks, mounts, namespaces, rootfs, terminal
+from pyrunc.compile.cgroups import join, join_late
+from pyrunc.compile.paths import components, open_or_create
+from pyrunc.compile.process import compile_process
+from pyrunc.compile.syncs import SYNC_CREATED
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.program.build import Builder
+from pyrunc.program.model import Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.compile.facts import Facts, Request
+    from pyrunc.compile.namespaces import Namespaces
+    from pyrunc.program.model import Program
+
+# KEYCTL_SETPERM: the kernel's default for a session keyring, and search for its user
+_KEYRING_PERMISSIONS = 0x3F1B0000
+
+
+def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request") -> "Program":
+    """The program; raises Error for what the schema cannot see and the kernel would refuse."""
+    namespaces.check(config)
+    spaces = namespaces.Namespaces(config)
+    for key in ("process", "root"):
+        if key not in config:
+            raise Error(f"a container needs {key}; add it to the configuration", pointer="/" + key)
+    process = config["process"]
+    b = Builder()
+    _inherit(b, config, process, request)
+    trees, tree = _stage_1(b, config, facts, request, spaces)
+    b.phase = "session"
+    b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    b.step("setsid")
+    if request.new_keyring:
+        _keyring(b, request)
+    b.step("umask", 0)
+    root = _build_root(b, config, facts, request, spaces, trees, tree)
+    b.phase = "pivot"
+    rootfs.enter(b, config, facts, spaces, root, pivot=request.pivot)
+
+    def created(b: Builder) -> None:
+        b.phase = "created"
+        b.sync(SYNC_CREATED)
+        b.phase = "start"
+        if request.wait:
+            b.step("wait", b.inherit("listener"))
+        hooks.before_exec(b, config)
+
+    compile_process(
+        b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
+        grantable=facts.bounding, may_setgroups=not facts.rootless, home=facts.home,
+        listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
+    )
+    return b.program
+
+
+def _inherit(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", request: "Request") -> None:
+    """Gives the descriptors that the runtime hands over the first slots."""
+    b.inherit("report")
+    b.inherit("command")
+    if request.wait:
+        b.inherit("listener")
+    if process.get("terminal"):
+        b.inherit("console")
+    for name in hooks.descriptors(config):
+        b.inherit(name)
+
+
+def _stage_1(
+    b: Builder, config: "dict[str, Any]", facts: "Facts", request: "Request", spaces: "Namespaces"
+) -> tuple[dict[int, Slot], Slot | None]:
+    """What happens before the container's first process exists."""
+    b.phase = "join"
+    namespaces.join(b, spaces)
+    b.phase = "cgroup"
+    kernel.compile_oom_score(b, config["process"])
+    own_user = spaces.own(f.CLONE_NEWUSER)
+    cgroup = None
+    if facts.cgroups is not None:
+        cgroup = join(b, facts.cgroups, into=not own_user)
+    b.phase = "user"
+    trees: dict[int, Slot] = {}
+    tree = None
+    if own_user and not facts.rootless:
+        tree = rootfs.clone_tree(b, facts)
+        trees = mounts.bind_sources(b, config, facts, request)
+    namespaces.new_user(b, spaces)
+    namespaces.new_time(b, spaces, config)
+    namespaces.become_root(b, spaces, config, facts.rootless)
+    b.phase = "clone"
+    # The root of a new cgroup namespace is the group of the process that asks for it: clone3 with
+    # CLONE_INTO_CGROUP would take stage 1's, so the child asks.
+    b.clone(spaces.new & ~(f.CLONE_NEWUSER | f.CLONE_NEWTIME | f.CLONE_NEWCGROUP), cgroup)
+    if cgroup is not None:
+        b.close(cgroup)
+    if facts.cgroups is not None and not own_user:
+        join_late(b, facts.cgroups)
+    if spaces.new & f.CLONE_NEWCGROUP:
+        b.origin = "/linux/namespaces"
+        b.step("unshare", f.CLONE_NEWCGROUP)
+        b.origin = ""
+    return trees, tree
+
+
+def _build_root(
+    b: Builder, config: "dict[str, Any]", facts: "Facts", request: "Request", spaces: "Namespaces",
+    trees: dict[int, Slot], tree: Slot | None,
+) -> Slot:
+    """The root file system with all that is mounted and made in it, still below a descriptor."""
+    b.phase = "rootfs"
+    root = rootfs.attach(b, config, facts, spaces, tree)
+    b.phase = "mounts"
+    mounted = mounts.compile_mounts(b, config, facts, request, spaces, root, trees)
+    b.phase = "devices"
+    devices.compile_devices(b, config, facts, spaces, root)
+    tty = terminal.compile_terminal(
+        b, config["process"], mounted, root, console_device=devices.needs_dev(config)
+    )
+    if mounted.devpts is not None:
+        b.close(mounted.devpts)
+    b.phase = "kernel"
+    kernel.compile_names(b, config, spaces)
+    kernel.compile_sysctls(b, config, spaces, mounted)
+    if mounted.proc is not None:
+        b.close(mounted.proc)
+    b.phase = "paths"
+    _working_directory(b, config["process"], root)
+    b.phase = "hooks"
+    hooks.before_pivot(b, config)
+    b.phase = "paths"
+    masks.compile_masks(b, config, spaces, root)
+    rootfs.make_readonly(b, config, spaces, root)
+    terminal.attach(b, tty)
+    return root
+
+
+def _working_directory(b: Builder, process: "dict[str, Any]", root: Slot) -> None:
+    """Makes the working directory where the image lacks it, as other runtimes do."""
+    cwd = process.get("cwd") or "/"
+    if not components(cwd):
+        return
+    b.origin = "/process/cwd"
+    b.close(open_or_create(b, root, cwd, directory=True))
+    b.origin = ""
+
+
+def _keyring(b: Builder, request: "Request") -> None:
+    """A session keyring of the container's own, so that it does not see the caller's."""
+    from errno import ENOSYS
+
+    ring = b.slot("keyring")
+    b.step(
+        "keyctl", f.KEYCTL_JOIN_SESSION_KEYRING, f"_ses.{request.id}", 0, 0, 0, tolerate=(ENOSYS,), out=ring,
+        note="a session keyring; --no-new-keyring goes without one",
+    )
+    with b.if_ok(ring):
+        b.step("keyctl", f.KEYCTL_SETPERM, ring, _KEYRING_PERMISSIONS, 0, 0)
+    b.release(ring)

@@ -1,0 +1,141 @@
+"""Devices: the default ones, those of the configuration, and the links in /dev.
+
+config-linux.md, "Devices", "Default Devices", "Dev symbolic links". Nodes are made by mknod; in a
+user namespace, where that is not allowed, the host's nodes are bound instead.
+"""
+
+from errno import EEXIST, ENOENT, ENOTDIR
+
+from pyrunc.compile.mount_options import parse
+from pyrunc.compile.namespaces import Namespaces
+from pyrunc.compile.paths import components, ensure_parent, open_or_create
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.program.build import Builder
+from pyrunc.program.model import Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.compile.facts import Facts
+
+# path: (major, minor); all character devices with mode 0666
+DEFAULTS: dict[str, tuple[int, int]] = {
+    "/dev/null": (1, 3),
+    "/dev/zero": (1, 5),
+    "/dev/full": (1, 7),
+    "/dev/random": (1, 8),
+    "/dev/urandom": (1, 9),
+    "/dev/tty": (5, 0),
+}
+TYPES: dict[str, int] = {"c": f.S_IFCHR, "u": f.S_IFCHR, "b": f.S_IFBLK, "p": f.S_IFIFO}
+LINKS: tuple[tuple[str, str], ...] = (
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+)
+
+
+def makedev(major: int, minor: int) -> int:
+    """The kernel's encoding of a device number for mknod(2) (include/linux/kdev_t.h)."""
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+
+
+def needs_dev(config: "dict[str, Any]") -> bool:
+    """Whether /dev is the runtime's to fill: not where the configuration binds one from the host."""
+    for i, mount in enumerate(config.get("mounts") or ()):
+        if components(mount["destination"]) == ["dev"] and parse(mount, i).bind:
+            return False
+    return True
+
+
+def compile_devices(
+    b: Builder, config: "dict[str, Any]", facts: "Facts", namespaces: Namespaces, root: Slot
+) -> None:
+    configured = config.get("linux", {}).get("devices") or ()
+    bind = facts.rootless or namespaces.own(f.CLONE_NEWUSER)
+    paths = {"/" + "/".join(components(device["path"])) for device in configured}
+    if needs_dev(config):
+        b.origin = "/linux/devices"
+        dev = open_or_create(b, root, "/dev", directory=True)
+        for path, (major, minor) in DEFAULTS.items():
+            if path not in paths:
+                b.note = f"for {path}"
+                _node(b, root, path, f.S_IFCHR | 0o666, major, minor, 0, 0, bind=bind, parent=dev)
+        _links(b, dev, facts)
+        b.close(dev)
+    for i, device in enumerate(configured):
+        b.origin = f"/linux/devices/{i}"
+        b.note = f"for {device['path']}"
+        kind = TYPES[device["type"]]
+        if kind != f.S_IFIFO and ("major" not in device or "minor" not in device):
+            raise Error(
+                f"the device {device['path']} needs major and minor numbers", pointer=f"/linux/devices/{i}"
+            )
+        _node(
+            b, root, device["path"], kind | device.get("fileMode", 0o666) & 0o7777,
+            device.get("major", 0), device.get("minor", 0), device.get("uid", 0), device.get("gid", 0),
+            bind=bind and kind != f.S_IFIFO,
+        )
+    b.note = ""
+    b.origin = ""
+
+
+def _node(
+    b: Builder, root: Slot, path: str, mode: int, major: int, minor: int, uid: int, gid: int, *,
+    bind: bool, parent: Slot | None = None,
+) -> None:
+    if bind:
+        fd = open_or_create(b, root, path, directory=False)
+        # A node that is there already is checked, and otherwise the host's is bound over the file.
+        tree = b.open_tree(f.AT_FDCWD, path, f.OPEN_TREE_CLONE, path, note=f"the host's {path}")
+        b.expect_device(tree, mode & f.S_IFMT, major, minor, EEXIST, f"the host's {path} is another device")
+        b.move_mount(tree, fd)
+        b.close(tree)
+        b.close(fd)
+        return
+    names = components(path)
+    directory = ensure_parent(b, root, names) if parent is None else parent
+    made = b.slot("made")
+    b.step(
+        "mknodat", directory, names[-1], mode, makedev(major, minor), tolerate=(EEXIST,), out=made,
+    )
+    with b.if_failed(made):
+        there = b.openat2(
+            directory, names[-1], f.O_PATH | f.O_NOFOLLOW, resolve=f.RESOLVE_IN_ROOT, name=path,
+        )
+        b.expect_device(
+            there, mode & f.S_IFMT, major, minor, EEXIST, f"something else is already at {path}"
+        )
+        b.close(there)
+    b.release(made)
+    if uid or gid:
+        b.step("fchownat", directory, names[-1], uid, gid, f.AT_SYMLINK_NOFOLLOW)
+    if parent is None and directory is not root:
+        b.close(directory)
+
+
+def _links(b: Builder, dev: Slot, facts: "Facts") -> None:
+    made = b.slot("made")
+    for target, name in LINKS:
+        b.note = f"for /dev/{name}"
+        b.step("symlinkat", target, dev, name, tolerate=(EEXIST,), out=made)
+    if facts.kcore:
+        b.note = "for /dev/core"
+        b.step("symlinkat", "/proc/kcore", dev, "core", tolerate=(EEXIST,), out=made)
+    # The container's terminals come from its own devpts, whatever the image has here.
+    b.note = "for /dev/ptmx"
+    b.step("unlinkat", dev, "ptmx", 0, tolerate=(ENOENT,), out=made)
+    b.step("symlinkat", "pts/ptmx", dev, "ptmx")
+    b.note = ""
+    b.release(made)
+
+
+def open_null(b: Builder, root: Slot) -> Slot:
+    """The container's /dev/null, proven to be that: an image may have put a link there to make the
+    runtime bind something else over masked files (CVE-2025-31133)."""
+    null = b.openat2(root, "dev/null", f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name="null")
+    b.expect_device(null, f.S_IFCHR, 1, 3, ENOTDIR, "/dev/null in the container is not the null device")
+    return null

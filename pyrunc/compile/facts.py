@@ -1,0 +1,81 @@
+"""What the compiler is told: facts about the host, and what the caller asked for.
+
+Plain data. `pyrunc.host.facts` gathers the facts; tests write them down.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.compile.cgroups import Layout, Plan
+
+
+class Facts:
+    """The host as the compiler sees it.
+
+    rootfs       absolute path of the root file system
+    sources      st_mode of each bind mount's source, by absolute path
+    bounding     the runtime's own capability bounding set, as a mask
+    rootless     whether the effective user is not root of the initial user namespace
+    cgroups      the compiled control group plan, or None where none can be used
+    layout       where control groups are mounted, or None where they are not
+    filter       the compiled seccomp filter, or None without linux.seccomp
+    home         the process user's home directory in the container's /etc/passwd, or ""
+    proc_mounts  mount points of proc and sysfs on the host (for --no-pivot)
+    rootfs_mount_point  the mount that holds the root file system (for shared propagation)
+    kcore        whether the host has /proc/kcore
+    listen_fds   number of sockets passed by LISTEN_FDS
+    """
+
+    __slots__ = (
+        "bounding", "cgroups", "filter", "home", "kcore", "layout", "listen_fds", "proc_mounts",
+        "rootfs", "rootfs_mount_point", "rootless", "sources",
+    )
+
+    def __init__(
+        self,
+        rootfs: str,
+        *,
+        sources: dict[str, int] | None = None,
+        bounding: int = (1 << 41) - 1,
+        filter: bytes | None = None,
+        rootless: bool = False,
+        cgroups: "Plan | None" = None,
+        layout: "Layout | None" = None,
+        home: str = "",
+        proc_mounts: list[str] | None = None,
+        rootfs_mount_point: str = "/",
+        kcore: bool = True,
+        listen_fds: int = 0,
+    ) -> None:
+        self.rootfs = rootfs
+        self.sources = sources or {}
+        self.bounding = bounding
+        self.filter = filter
+        self.rootless = rootless
+        self.cgroups = cgroups
+        self.layout = layout
+        self.home = home
+        self.proc_mounts = proc_mounts or []
+        self.rootfs_mount_point = rootfs_mount_point
+        self.kcore = kcore
+        self.listen_fds = listen_fds
+
+
+class Request:
+    """What the command line asked for.
+
+    wait         the container waits for `start` (create), or goes on by itself (run)
+    preserve_fds descriptors 3, 4 … that the process keeps, LISTEN_FDS not counted
+    """
+
+    __slots__ = ("bundle", "id", "new_keyring", "pivot", "preserve_fds", "wait")
+
+    def __init__(
+        self, id: str, bundle: str, *, wait: bool = True, pivot: bool = True,
+        new_keyring: bool = True, preserve_fds: int = 0,
+    ) -> None:
+        self.id = id
+        self.bundle = bundle
+        self.wait = wait
+        self.pivot = pivot
+        self.new_keyring = new_keyring
+        self.preserve_fds = preserve_fds

@@ -1,0 +1,78 @@
+"""Masked and read-only paths (config-linux.md, "Masked Paths", "Readonly Paths").
+
+A masked directory is covered by an empty read-only tmpfs, a masked file by /dev/null. Paths that
+do not exist are passed over, as the files of /proc and /sys differ between kernels.
+"""
+
+from errno import EACCES, ENOENT, ENOTDIR
+
+from pyrunc.compile.devices import open_null
+from pyrunc.compile.namespaces import Namespaces
+from pyrunc.compile.paths import components
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.program.build import Builder, mount_attr
+from pyrunc.program.model import Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def compile_masks(b: Builder, config: "dict[str, Any]", namespaces: Namespaces, root: Slot) -> None:
+    linux = config.get("linux", {})
+    readonly, masked = linux.get("readonlyPaths") or (), linux.get("maskedPaths") or ()
+    if not readonly and not masked:
+        return
+    pointer = "/linux/readonlyPaths" if readonly else "/linux/maskedPaths"
+    if not namespaces.own(f.CLONE_NEWNS):
+        raise Error("masked and read-only paths need a mount namespace of the container's", pointer=pointer)
+    for i, path in enumerate(readonly):
+        b.origin, b.note = f"/linux/readonlyPaths/{i}", f"for {path}"
+        _make_readonly(b, path, root)
+    if masked:
+        b.origin, b.note = "/linux/maskedPaths", ""
+        null = open_null(b, root)
+        for i, path in enumerate(masked):
+            b.origin, b.note = f"/linux/maskedPaths/{i}", f"for {path}"
+            _mask(b, path, root, null)
+        b.close(null)
+    b.origin, b.note = "", ""
+
+
+def _make_readonly(b: Builder, path: str, root: Slot) -> None:
+    relative = "/".join(components(path))
+    there = b.openat2(
+        root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=(ENOENT, ENOTDIR),
+    )
+    with b.if_ok(there):
+        tree = b.open_tree(there, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH | f.AT_RECURSIVE, "tree")
+        b.mount_setattr(
+            tree, "", f.AT_EMPTY_PATH | f.AT_RECURSIVE, mount_attr(f.MOUNT_ATTR_RDONLY)
+        )
+        b.move_mount(tree, there)
+        b.close(tree)
+        b.close(there)
+
+
+def _mask(b: Builder, path: str, root: Slot, null: Slot) -> None:
+    relative = "/".join(components(path))
+    missing = (ENOENT, ENOTDIR, EACCES)
+    directory = b.openat2(
+        root, relative, f.O_PATH | f.O_DIRECTORY, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
+    )
+    with b.if_ok(directory):
+        fs = b.fsopen("tmpfs")
+        b.fsconfig_set(fs, "nr_inodes", "2")
+        b.fsconfig_create(fs)
+        cover = b.fsmount(fs, f.MOUNT_ATTR_RDONLY, "cover")
+        b.move_mount(cover, directory)
+        b.close(cover)
+        b.close(directory)
+    with b.if_failed(directory):
+        file = b.openat2(root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing)
+        with b.if_ok(file):
+            tree = b.open_tree(null, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH, "cover")
+            b.move_mount(tree, file)
+            b.close(tree)
+            b.close(file)

@@ -1,0 +1,136 @@
+"""The last steps of every program: from a finished container to its process's execve(2).
+
+config.md, "Process". `create`, `run` and `exec` share all of this.
+"""
+
+from errno import EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
+
+from pyrunc.compile import identity, seccomp
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.program.build import STATX_MODE, Builder, vector
+from pyrunc.program.model import SCRATCH, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+NOT_FOUND = "executable file not found in $PATH"
+
+
+def environment(process: "dict[str, Any]", home: str, listen_fds: int) -> list[bytes]:
+    """The process's environment: HOME where the configuration has none, and LISTEN_FDS."""
+    variables: list[str] = list(process.get("env") or ())
+    if not any(variable.startswith("HOME=") for variable in variables):
+        variables.append(f"HOME={home or '/'}")
+    if listen_fds:
+        variables += [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
+    return [variable.encode("utf-8", "surrogateescape") for variable in variables]
+
+
+def candidates(process: "dict[str, Any]") -> list[str]:
+    """The paths that args[0] may mean, inside the container."""
+    args = process.get("args")
+    if not args or not args[0]:
+        raise Error("args must name the program to run", pointer="/process/args")
+    name: str = args[0]
+    if "/" in name:
+        return [name]
+    path = ""
+    for variable in process.get("env") or ():
+        if variable.startswith("PATH="):
+            path = variable[5:]
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")] if path else []
+
+
+def enter_directory(b: Builder, process: "dict[str, Any]") -> None:
+    """The working directory, proven to be inside the root: the kernel's getcwd names what is
+    outside "(unreachable)…" (CVE-2024-21626)."""
+    b.origin = "/process/cwd"
+    cwd = process.get("cwd") or "/"
+    b.step("chdir", cwd)
+    b.getcwd()
+    b.expect(SCRATCH, 1, ord("/"), ENOENT, note=f"{cwd} is not inside the container")
+    b.origin = ""
+
+
+def own_stdio(b: Builder, process: "dict[str, Any]") -> None:
+    """Gives pipes, sockets and files on descriptors 0 to 2 to the process's user, so that it can open
+    /dev/stdout; never a device such as the host's /dev/null."""
+    uid = (process.get("user") or {}).get("uid", 0)
+    if not uid or process.get("terminal"):
+        return
+    b.origin = "/process/user"
+    seen = b.slot("stdio")
+    for number in (0, 1, 2):
+        b.statx(number, "", f.AT_EMPTY_PATH, f.STATX_BASIC_STATS, tolerate=(9,), out=seen)
+        with b.if_ok(seen):
+            b.expect(STATX_MODE, 2, f.S_IFCHR, EINVAL, mask=f.S_IFMT, tolerate=(EINVAL,), out=seen)
+            with b.if_failed(seen):
+                b.step("fchown", number, uid, -1, tolerate=(EINVAL, EPERM, EROFS), out=seen)
+    b.release(seen)
+    b.origin = ""
+
+
+def look_up(b: Builder, paths: list[str], name: str) -> None:
+    """Fails, before the container counts as created, when there is nothing to execute."""
+    b.origin = "/process/args/0"
+    if "/" in name:
+        # An absent file is ENOENT and one that may not be executed EACCES, as execve will say.
+        b.step("faccessat2", f.AT_FDCWD, name, f.ACCESS_X_OK, f.AT_EACCESS, note=f'"{name}"')
+        return
+    found = b.slot("executable")
+    blocks = []
+    for path in paths:
+        b.step(
+            "faccessat2", f.AT_FDCWD, path, f.ACCESS_X_OK, f.AT_EACCESS,
+            tolerate=(ENOENT, ENOTDIR, EACCES), out=found,
+        )
+        blocks.append(b.if_failed(found))
+    b.fail(ENOENT, note=f'"{name}": {NOT_FOUND}')
+    for block in reversed(blocks):
+        block.end()
+    b.release(found)
+    b.origin = ""
+
+
+def compile_process(
+    b: Builder, profile: "dict[str, Any] | None", process: "dict[str, Any]", *, filter: bytes | None,
+    grantable: int, may_setgroups: bool, home: str, listen_fds: int, preserve_fds: int,
+    created: "Callable[[Builder], None]",
+) -> None:
+    """Everything from the working directory to execve.
+
+    created appends what lies between a container that is ready and its process: the report to
+    the runtime, the wait for `start`, the startContainer hooks.
+    """
+    b.phase = "identity"
+    own_stdio(b, process)
+    identity.rlimits(b, process)
+    enter_directory(b, process)
+    pending = identity.compile_identity(
+        b, process, grantable, may_setgroups=may_setgroups, filtered=filter is not None
+    )
+    paths = candidates(process)
+    look_up(b, paths, process["args"][0])
+    created(b)
+    b.phase = "exec"
+    if filter is not None:
+        assert profile is not None
+        seccomp.install(b, filter, profile.get("flags"))
+    identity.finish_capabilities(b, pending)
+    b.origin = "/process/args"
+    b.step("close_range", 3 + preserve_fds + listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
+    argv = vector([a.encode("utf-8", "surrogateescape") for a in process["args"]], "argv")
+    envp = vector(environment(process, home, listen_fds), "envp")
+    name = process["args"][0]
+    result = b.slot("execve")
+    for path in paths:
+        if "/" in name:
+            b.step("execve", path, argv, envp, note=f'"{name}"')
+        else:
+            b.step("execve", path, argv, envp, tolerate=(ENOENT, ENOTDIR, EACCES), out=result)
+    if "/" not in name:
+        b.fail(ENOENT, note=f'"{name}": {NOT_FOUND}')
+    b.release(result)

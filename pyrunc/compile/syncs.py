@@ -1,0 +1,7 @@
+"""The points where a program waits for the runtime, and what the runtime does meanwhile."""
+
+SYNC_ID_MAPS = 1  # writes the id mappings of stage 1's user namespace
+SYNC_HOOKS = 2  # runs the prestart and createRuntime hooks, and fills the state for later hooks
+SYNC_CREATED = 3  # records the container as created
+
+NAMES: dict[int, str] = {SYNC_ID_MAPS: "id maps", SYNC_HOOKS: "runtime hooks", SYNC_CREATED: "created"}

@@ -1,0 +1,31 @@
+"""The life of a container: what each verb does, from the modules below to the kernel.
+
+  create      create and run: a bundle becomes a container
+  lifecycle   start, kill, delete, pause, resume
+  execute     exec: one more process in a container
+  inspect     state, list, ps: only looks
+  plan        what create would do, without doing it
+  record      what the state directory keeps of a container, and the status that follows from it
+  foreground  waiting for a process: its signals, its terminal, its exit status
+
+runtime.md, "Lifecycle" and "Operations".
+"""
+
+
+class Runtime:
+    """What the global flags say.
+
+    root            the directory that holds the containers' states
+    systemd_cgroup  control groups are systemd's units
+    rootless        True or False when the command line says so, None to find out
+    """
+
+    __slots__ = ("debug", "root", "rootless", "systemd_cgroup")
+
+    def __init__(
+        self, root: str, *, systemd_cgroup: bool = False, rootless: bool | None = None, debug: bool = False
+    ) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = rootless
+        self.debug = debug

@@ -1,0 +1,308 @@
+"""create and run: from a bundle to a container (runtime.md, "Lifecycle").
+
+Everything is compiled and verified before the first effect. From then on each effect is undone,
+last first, when a later one fails.
+"""
+
+import posix
+from time import time_ns
+
+from pyrunc import log
+from pyrunc.compile.create import compile_create
+from pyrunc.compile.facts import Request
+from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS
+from pyrunc.config.load import load_with_text
+from pyrunc.container import record as records
+from pyrunc.container.plan import facts_for, is_rootless
+from pyrunc.errors import Error
+from pyrunc.host.launch import Init, fill, memory_file
+from pyrunc.host.processes import exit_status, reap, start_time
+from pyrunc.program.verify import verify
+from pyrunc.state import SOCKET, Directory, check_id, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrunc.compile.cgroups import Plan
+    from pyrunc.compile.facts import Facts
+    from pyrunc.container import Runtime
+    from pyrunc.program.model import Program
+
+_SIGKILL = 9
+
+
+def create(
+    rt: "Runtime", id: str, bundle: str, *, console_socket: str | None = None,
+    pidfd_socket: str | None = None, pid_file: str | None = None, no_pivot: bool = False,
+    no_new_keyring: bool = False, preserve_fds: int = 0,
+) -> None:
+    """Creates a container that waits for `start`. Paths are absolute."""
+    request = Request(
+        id, bundle, wait=True, pivot=not no_pivot, new_keyring=not no_new_keyring, preserve_fds=preserve_fds,
+    )
+    creation = Creation(rt, request)
+    creation.check_console(console_socket, needed=True)
+    with creation:
+        creation.make(console_socket, pidfd_socket, pid_file)
+
+
+def run(
+    rt: "Runtime", id: str, bundle: str, *, console_socket: str | None = None,
+    pidfd_socket: str | None = None, pid_file: str | None = None, no_pivot: bool = False,
+    no_new_keyring: bool = False, preserve_fds: int = 0, detach: bool = False, keep: bool = False,
+    no_subreaper: bool = False,
+) -> int:
+    """Creates and starts a container. Unless detached, waits for its process, deletes the container
+    (keep leaves its state) and returns the process's exit status."""
+    request = Request(
+        id, bundle, wait=False, pivot=not no_pivot, new_keyring=not no_new_keyring, preserve_fds=preserve_fds,
+    )
+    creation = Creation(rt, request)
+    if console_socket and not detach:
+        raise Error("--console-socket needs --detach: a foreground run holds the terminal itself")
+    creation.check_console(console_socket, needed=detach)
+    if detach:
+        with creation:
+            creation.make(console_socket, pidfd_socket, pid_file)
+            creation.started()
+        return 0
+    from pyrunc.container import foreground
+
+    if not no_subreaper and not creation.own_pid_namespace():
+        foreground.become_subreaper()
+    front = foreground.Foreground(creation.terminal)
+    with creation:
+        creation.make(console_socket, pidfd_socket, pid_file, front.console)
+        creation.started()
+    status = front.wait(creation.init.pid)
+    if not keep:
+        from pyrunc.container import lifecycle
+
+        lifecycle.finish(rt, id)
+    return status
+
+
+class Creation:
+    """One container on its way: what has been done for it so far, and how to undo that."""
+
+    __slots__ = (
+        "_undo", "config", "data", "directory", "facts", "init", "plan", "program", "record", "request",
+        "rt", "terminal",
+    )
+
+    def __init__(self, rt: "Runtime", request: Request) -> None:
+        """Compiles and verifies; nothing has an effect yet."""
+        check_id(request.id)
+        self.rt = rt
+        self.request = request
+        self.config, self.data = load_with_text(request.bundle)
+        self.facts: Facts
+        self.plan: Plan
+        self.facts, self.plan = facts_for(
+            rt, self.config, request.id, request.bundle, pivot=request.pivot
+        )
+        self.terminal = bool((self.config.get("process") or {}).get("terminal"))
+        self._undo: list[Callable[[], None]] = []
+        if not self.facts.rootless:
+            self.program = self._compile()
+
+    def _compile(self) -> "Program":
+        program = compile_create(self.config, self.facts, self.request)
+        verify(program)
+        for pointer, text in program.warnings:
+            log.warning(f"{pointer}: {text}")
+        return program
+
+    def __enter__(self) -> "Creation":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            for undo in reversed(self._undo):
+                try:
+                    undo()
+                except (Error, OSError) as error:
+                    log.warning(f"while cleaning up: {error}")
+        elif self._undo:
+            self.directory.close()
+
+    # -- checks --------------------------------------------------------------
+
+    def check_console(self, socket: str | None, *, needed: bool) -> None:
+        """A terminal needs somebody to hold its other end, and only then is there one to hold."""
+        if self.terminal and needed and not socket:
+            raise Error(
+                "a detached container with a terminal needs --console-socket; or set terminal to false",
+                pointer="/process/terminal",
+            )
+        if socket and not self.terminal:
+            raise Error(
+                "--console-socket is for a terminal, which the configuration does not ask for",
+                pointer="/process/terminal",
+            )
+
+    def own_pid_namespace(self) -> bool:
+        namespaces = self.config.get("linux", {}).get("namespaces") or ()
+        return any(n["type"] == "pid" and not n.get("path") for n in namespaces)
+
+    # -- effects -------------------------------------------------------------
+
+    def make(
+        self, console_socket: str | None, pidfd_socket: str | None, pid_file: str | None, console: int = -1
+    ) -> None:
+        """Goes as far as a container that is created; `run` goes on to `started`."""
+        request, rt = self.request, self.rt
+        directory = self.directory = Directory.make(rt.root, request.id)
+        self._undo.append(directory.discard)
+        self.record = self._new_record()
+        directory.write(self.record)
+        directory.put(records.CONFIG, self.data)
+        self._make_cgroups()
+        if self.facts.rootless:
+            self.program = self._compile()
+        descriptors = self._descriptors(console_socket, console)
+        preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
+        _check_preserved(preserve)
+        try:
+            self.init = Init(self.program, descriptors, preserve)
+        finally:
+            for name, fd in descriptors.items():
+                if name != "state" and name != "created-state":
+                    posix.close(fd)
+        self._undo.append(self._end_processes)
+        self._follow(descriptors, pidfd_socket, pid_file)
+
+    def _new_record(self) -> "dict[str, Any]":
+        cgroups = self.plan.record()
+        return {
+            "version": self.config["ociVersion"],
+            "pid": 0,
+            "started": 0,
+            "creating": True,
+            "bundle": self.request.bundle,
+            "rootfs": self.facts.rootfs,
+            "created": records.timestamp(time_ns()),
+            "annotations": self.config.get("annotations") or {},
+            "cgroups": cgroups,
+            "freezer": records.freezer_file(cgroups),
+        }
+
+    def _make_cgroups(self) -> None:
+        from pyrunc.host.cgroups import tree
+
+        tree.create(self.plan)
+        cgroups = self.plan.record()
+        if cgroups != self.record["cgroups"]:
+            self.record["cgroups"] = cgroups
+            self.record["freezer"] = records.freezer_file(cgroups)
+        self._undo.append(lambda: tree.destroy(cgroups))
+
+    def _descriptors(self, console_socket: str | None, console: int) -> dict[str, int]:
+        from pyrunc.host import sockets
+
+        descriptors: dict[str, int] = {}
+        for name in self.program.inherited:
+            if name == "listener":
+                descriptors[name] = sockets.listen(self.directory.fd, SOCKET)
+            elif name == "console":
+                descriptors[name] = (
+                    sockets.connect(console_socket, "the console socket") if console_socket else console
+                )
+            elif name in ("state", "created-state", "output"):
+                descriptors[name] = memory_file(name, b"", seal=False)
+        return descriptors
+
+    def _follow(
+        self, descriptors: dict[str, int], pidfd_socket: str | None, pid_file: str | None
+    ) -> None:
+        """Does what the program waits for, until the container is created."""
+        init = self.init
+        while True:
+            point = init.next()
+            if point == SYNC_CREATED:
+                self._created(pidfd_socket, pid_file)
+                init.answer()
+                return
+            if point == SYNC_ID_MAPS:
+                from pyrunc.host import idmaps
+
+                idmaps.write(init.pid, self.config["linux"], rootless=self.facts.rootless)
+            elif point == SYNC_HOOKS:
+                self._runtime_hooks(descriptors)
+            else:
+                raise self._died()
+            init.answer()
+
+    def _runtime_hooks(self, descriptors: dict[str, int]) -> None:
+        from pyrunc import json
+        from pyrunc.host import hooks
+
+        self._note_process()
+        self.directory.write(self.record)
+        state = records.document(self.request.id, self.record, "creating")
+        self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", {**state, "status": "stopped", "pid": 0}))
+        for name, status in (("state", "creating"), ("created-state", "created")):
+            if name in descriptors:
+                fill(descriptors[name], json.encode({**state, "status": status}).encode())
+                posix.close(descriptors[name])
+        for kind in ("prestart", "createRuntime"):
+            hooks.run(self.config, kind, state)
+
+    def _note_process(self) -> None:
+        self.record["pid"] = self.init.pid
+        self.record["started"] = start_time(self.init.pid)
+
+    def _created(self, pidfd_socket: str | None, pid_file: str | None) -> None:
+        self._note_process()
+        self.record["creating"] = False
+        self.directory.write(self.record)
+        if pid_file:
+            write_file(pid_file, str(self.init.pid))
+            self._undo.append(lambda: posix.unlink(pid_file))
+        if pidfd_socket:
+            from pyrunc.host.sockets import send_pidfd
+
+            send_pidfd(pidfd_socket, self.init.pid)
+
+    def started(self) -> None:
+        """`run`: waits until the process executes, then runs the poststart hooks."""
+        if self.init.next():
+            raise Error("a program of run does not wait after the container is created: a bug of pyrunc")
+        self.init.close()
+        if self.config.get("hooks", {}).get("poststart"):
+            from pyrunc.host import hooks
+
+            state = records.document(self.request.id, self.record, "running")
+            hooks.run_all(self.config, "poststart", state)
+
+    # -- undoing -------------------------------------------------------------
+
+    def _died(self) -> Error:
+        status = exit_status(reap(self.init.pid))
+        self.init.pid = 0
+        why = f"by signal {status - 128}" if status > 128 else f"with exit status {status}"
+        remedy = "; a memory or pids limit may be too low" if status == 128 + _SIGKILL else ""
+        return Error(f"the container's process ended {why} while it was set up{remedy}")
+
+    def _end_processes(self) -> None:
+        """Kills and collects what init became; in a PID namespace everything dies with it."""
+        pid = self.init.pid
+        if pid:
+            posix.kill(pid, _SIGKILL)
+            reap(pid)
+        from pyrunc.host.cgroups import members
+
+        members.kill_all(self.plan.record(), _SIGKILL)
+
+
+def _check_preserved(numbers: range) -> None:
+    for fd in numbers:
+        try:
+            posix.fstat(fd)
+        except OSError:
+            raise Error(
+                f"--preserve-fds and LISTEN_FDS cover descriptor {fd}, which is not open"
+            ) from None
+

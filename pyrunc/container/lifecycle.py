@@ -1,0 +1,225 @@
+"""start, kill, delete, pause, resume (runtime.md, "Operations")."""
+
+import posix
+
+from pyrunc.container import record as records
+from pyrunc.errors import Error, NotFound
+from pyrunc.host.processes import open_pidfd, send_signal, wait_until_gone
+from pyrunc.state import SOCKET, Directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.container import Runtime
+
+_SIGKILL = 9
+# How long a killed process may take to end; only one in an uninterruptible sleep takes that long.
+_PATIENCE = 10.0
+
+
+def start(rt: "Runtime", id: str) -> None:
+    """Lets a created container go on to its process; returns once that is executed."""
+    directory = Directory.open(rt.root, id)
+    try:
+        record = directory.read()
+        status = records.status(directory, record)
+        if status != "created":
+            why = {"stopped": "has stopped", "creating": "is still being created"}
+            raise Error(f"cannot start the container {id}: it {why.get(status, 'is already running')}")
+        _start(rt, directory, record)
+        _hooks(directory, record, "poststart", "running")
+    finally:
+        directory.close()
+
+
+def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> None:
+    from pyrunc.host.sockets import connect
+
+    fd = connect(f"/proc/self/fd/{directory.fd}/{SOCKET}", "the container's start socket")
+    try:
+        directory.unlink(SOCKET)
+        posix.write(fd, b"\n")
+        # execve closes the other end without a word; a step that fails reports itself first.
+        report = posix.read(fd, 512)
+    except ConnectionError:
+        report = b""
+    finally:
+        posix.close(fd)
+    if report:
+        from pyrunc.container.execute import failed_start
+
+        raise failed_start(rt, directory, record, report)
+
+
+def _hooks(directory: Directory, record: "dict[str, Any]", kind: str, status: str) -> None:
+    """Runs the hooks of a kind from the container's own copy of its configuration."""
+    data = directory.get(records.CONFIG)
+    if b'"' + kind.encode() + b'"' in data:
+        from pyrunc import json
+        from pyrunc.host import hooks
+
+        config = json.decode(data.decode())
+        hooks.run_all(config, kind, records.document(directory.id, record, status))
+
+
+# -- signals -----------------------------------------------------------------
+
+
+def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
+    """Sends a signal to the container's first process, or to all of its processes."""
+    directory = Directory.open(rt.root, id, lock=False)
+    try:
+        record = directory.read()
+        if all:
+            _kill_all(record, signal)
+            return
+        pidfd = open_pidfd(record["pid"], record["started"]) if record["pid"] else -1
+        if pidfd < 0 or not send_signal(pidfd, signal):
+            raise Error(f"cannot kill the container {id}: container not running")
+        posix.close(pidfd)
+        if signal == _SIGKILL:
+            _let_die(directory, record)
+    finally:
+        directory.close()
+
+
+def _kill_all(record: "dict[str, Any]", signal: int) -> None:
+    from pyrunc.host.cgroups import members
+
+    members.kill_all(record["cgroups"], signal)
+
+
+def _let_die(directory: Directory, record: "dict[str, Any]") -> None:
+    """Even SIGKILL waits for a frozen process to be thawed on cgroup v1 (cgroup-v1/freezer)."""
+    if records.status(directory, record) == "paused":
+        from pyrunc.host.cgroups import members
+
+        members.thaw(record["cgroups"])
+
+
+# -- delete ------------------------------------------------------------------
+
+
+def delete(rt: "Runtime", id: str, *, force: bool = False) -> None:
+    """Removes a stopped or created container, with force a running one too. Raises NotFound when
+    there is none, but not with force."""
+    if force:
+        _interrupt(rt, id)
+    try:
+        directory = Directory.open(rt.root, id)
+    except NotFound:
+        if force:
+            return
+        raise
+    try:
+        try:
+            record = directory.read()
+        except Error:
+            if not force:
+                raise
+            directory.remove()
+            return
+        status = records.status(directory, record)
+        if status not in ("stopped", "created") and not force and record["pid"]:
+            raise Error(
+                f"cannot delete the container {id}, which is {status}: stop it first, or use --force"
+            )
+        if status != "stopped":
+            _end(directory, record)
+        _destroy(directory, record)
+    finally:
+        directory.close()
+
+
+def _interrupt(rt: "Runtime", id: str) -> None:
+    """Ends a container's first process without the lock, which a create that waits for a hook
+    may hold for as long as the hook takes."""
+    try:
+        directory = Directory.open(rt.root, id, lock=False)
+    except NotFound:
+        return
+    try:
+        record = directory.read()
+    except Error:
+        return  # delete itself deals with a damaged record, under the lock
+    finally:
+        directory.close()
+    if record["creating"] and record["pid"]:
+        pidfd = open_pidfd(record["pid"], record["started"])
+        if pidfd >= 0:
+            send_signal(pidfd, _SIGKILL)
+            posix.close(pidfd)
+
+
+def _end(directory: Directory, record: "dict[str, Any]") -> None:
+    """Kills the container and waits until it is gone."""
+    pidfd = open_pidfd(record["pid"], record["started"]) if record["pid"] else -1
+    if pidfd < 0:
+        return
+    try:
+        send_signal(pidfd, _SIGKILL)
+        _let_die(directory, record)
+        if not wait_until_gone(pidfd, _PATIENCE):
+            raise Error(
+                f"the process {record['pid']} of the container {directory.id} did not end within "
+                f"{_PATIENCE:.0f} s of SIGKILL; it may wait for a device or a network file system"
+            )
+    finally:
+        posix.close(pidfd)
+
+
+def _destroy(directory: Directory, record: "dict[str, Any]") -> None:
+    """Undoes what create did, and runs the poststop hooks (runtime.md, "Lifecycle", last steps)."""
+    from pyrunc.host.cgroups import members, tree
+
+    if record["cgroups"]:
+        members.kill_all(record["cgroups"], _SIGKILL)
+        tree.destroy(record["cgroups"])
+    data = directory.get(records.CONFIG) if directory.has(records.CONFIG) else b""
+    directory.remove()
+    if b'"poststop"' in data:
+        from pyrunc import json
+        from pyrunc.host import hooks
+
+        config = json.decode(data.decode())
+        hooks.run_all(config, "poststop", records.document(directory.id, record, "stopped"))
+
+
+def finish(rt: "Runtime", id: str) -> None:
+    """Deletes a container whose process a foreground `run` has waited for."""
+    try:
+        directory = Directory.open(rt.root, id)
+    except NotFound:
+        return  # somebody else has deleted it meanwhile
+    try:
+        _destroy(directory, directory.read())
+    finally:
+        directory.close()
+
+
+# -- freezing ----------------------------------------------------------------
+
+
+def pause(rt: "Runtime", id: str) -> None:
+    """Freezes all processes of a created or running container."""
+    _freeze(rt, id, ("running", "created"), "pause", "freeze")
+
+
+def resume(rt: "Runtime", id: str) -> None:
+    """Lets the processes of a paused container go on."""
+    _freeze(rt, id, ("paused",), "resume", "thaw")
+
+
+def _freeze(rt: "Runtime", id: str, allowed: tuple[str, ...], verb: str, action: str) -> None:
+    directory = Directory.open(rt.root, id)
+    try:
+        record = directory.read()
+        status = records.status(directory, record)
+        if status not in allowed:
+            raise Error(f"cannot {verb} the container {id}: it is {status}, not {' or '.join(allowed)}")
+        from pyrunc.host.cgroups import members
+
+        {"freeze": members.freeze, "thaw": members.thaw}[action](record["cgroups"])
+    finally:
+        directory.close()

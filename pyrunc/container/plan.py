@@ -1,0 +1,60 @@
+"""`plan`: the program that create would run, compiled and verified, without any effect or privilege."""
+
+from pyrunc.compile.create import compile_create
+from pyrunc.compile.facts import Request
+from pyrunc.config.load import load
+from pyrunc.host.facts import gather
+from pyrunc.program.verify import verify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.compile.cgroups import Plan
+    from pyrunc.compile.facts import Facts
+    from pyrunc.container import Runtime
+    from pyrunc.program.model import Program
+
+
+def facts_for(
+    rt: "Runtime", config: "dict[str, Any]", id: str, bundle: str, *, pivot: bool, need_sources: bool = True
+) -> "tuple[Facts, Plan]":
+    """All that the compiler has to know besides the configuration, and the plan of the cgroups."""
+    from pyrunc.compile import cgroups
+    from pyrunc.host.cgroups.facts import layout as find_layout
+
+    layout = find_layout()
+    rootless = is_rootless(rt)
+    plan = cgroups.plan(config, layout, id, rootless=rootless)
+    profile = config.get("linux", {}).get("seccomp")
+    filter = None
+    if profile:
+        from pyrunc import log
+        from pyrunc.host.seccomp import filter_for
+
+        filter, warnings = filter_for(profile, f"{rt.root}/@seccomp" if need_sources else None)
+        for warning in warnings:
+            log.warning(warning)
+    facts = gather(
+        config, bundle, filter=filter, layout=layout, cgroups=plan, pivot=pivot, need_sources=need_sources,
+    )
+    return facts, plan
+
+
+def is_rootless(rt: "Runtime") -> bool:
+    """Whether the runtime goes without root's privileges."""
+    import posix
+
+    return posix.geteuid() != 0 if rt.rootless is None else rt.rootless
+
+
+def plan(
+    rt: "Runtime", bundle: str, *, id: str = "plan", no_pivot: bool = False, no_new_keyring: bool = False
+) -> "Program":
+    """The verified program for a bundle."""
+    config = load(bundle)
+    facts, _ = facts_for(rt, config, id, bundle, pivot=not no_pivot, need_sources=False)
+    request = Request(id, bundle, pivot=not no_pivot, new_keyring=not no_new_keyring)
+    program = compile_create(config, facts, request)
+    verify(program)
+    return program

@@ -1,0 +1,78 @@
+"""What is kept of a container, and its status (runtime.md, "State").
+
+The record holds `pid` and `started` (clock ticks since boot, which with the number identify the
+process; pid 0 while there is none), `creating`, `bundle`, `rootfs`, `created`, `annotations`, `version`,
+`cgroups` (see compile.cgroups) and `freezer`, the file that tells whether the container is paused.
+The status is never stored, but follows from the process, the freezer and the start socket.
+"""
+
+import posix
+from time import gmtime, strftime
+
+from pyrunc.host.processes import start_time
+from pyrunc.state import SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.state import Directory
+
+CONFIG = "config.json"
+_FROZEN = (b"FROZEN", b"FREEZING", b"1")
+
+
+def freezer_file(cgroups: "dict[str, Any] | None") -> str:
+    """The file that says whether the container's processes are frozen; "" where there is none."""
+    directories = cgroups["directories"] if cgroups else {}
+    if "freezer" in directories:
+        return f"{directories['freezer']}/freezer.state"
+    return f"{directories['']}/cgroup.freeze" if "" in directories else ""
+
+
+def _frozen(path: str) -> bool:
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return False  # the cgroup has gone, and with it all that could be frozen
+    try:
+        return posix.read(fd, 16).strip() in _FROZEN
+    finally:
+        posix.close(fd)
+
+
+def timestamp(nanoseconds: int) -> str:
+    """A moment as RFC 3339 writes it, in UTC."""
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{fraction:09}Z"
+
+
+def alive(record: "dict[str, Any]") -> bool:
+    """Whether the container's first process exists and is not a zombie."""
+    pid: int = record["pid"]
+    return bool(pid) and start_time(pid) == record["started"]
+
+
+def status(directory: "Directory", record: "dict[str, Any]") -> str:
+    """creating, created, running, paused or stopped."""
+    if record["creating"]:
+        return "creating" if not record["pid"] or alive(record) else "stopped"
+    if not alive(record):
+        return "stopped"
+    if record["freezer"] and _frozen(record["freezer"]):
+        return "paused"
+    return "created" if directory.has(SOCKET) else "running"
+
+
+def document(id: str, record: "dict[str, Any]", status: str) -> "dict[str, Any]":
+    """The state document of the specification, as hooks get it and `state` prints more of."""
+    state: dict[str, Any] = {
+        "ociVersion": record["version"],
+        "id": id,
+        "status": status,
+        "pid": 0 if status == "stopped" else record["pid"],
+        "bundle": record["bundle"],
+    }
+    if record["annotations"]:
+        state["annotations"] = record["annotations"]
+    return state

@@ -1,0 +1,193 @@
+"""What the compiler has to know of the host, and what the host must have (compile/facts.py).
+
+Reads only what the configuration at hand makes necessary.
+"""
+
+import posix
+from errno import ENOENT, ENOTDIR
+from _stat import S_ISREG
+
+from pyrunc.compile.facts import Facts
+from pyrunc.compile.mount_options import parse
+from pyrunc.compile.mounts import source_path
+from pyrunc.compile.namespaces import FILES
+from pyrunc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.compile.cgroups import Layout, Plan
+
+_KERNEL = (5, 12)
+_O_PATH = posix.O_PATH | posix.O_CLOEXEC
+_MAX_PASSWD = 1 << 20
+
+
+def check_kernel(release: str) -> None:
+    """Raises Error for a kernel without mount_setattr(2), which is of 5.12."""
+    numbers = release.split("-")[0].split(".")
+    if tuple(int(n) for n in numbers[:2] if n.isdecimal()) < _KERNEL:
+        raise Error(
+            f"pyrunc needs Linux {_KERNEL[0]}.{_KERNEL[1]} or later; this kernel is {release}"
+        )
+
+
+def gather(
+    config: "dict[str, Any]", bundle: str, *, filter: bytes | None, layout: "Layout | None",
+    cgroups: "Plan | None", pivot: bool, need_sources: bool = True,
+) -> Facts:
+    """The facts for a configuration. need_sources is False for `plan`, which runs nothing and need
+    not be able to see what it would mount."""
+    check_kernel(posix.uname().release)
+    _check_namespaces(config)
+    rootfs = _rootfs(config, bundle)
+    facts = Facts(
+        rootfs,
+        sources=_sources(config, bundle, need_sources),
+        bounding=_bounding(),
+        filter=filter,
+        rootless=posix.geteuid() != 0,
+        cgroups=cgroups,
+        layout=layout,
+        kcore=_exists("/proc/kcore"),
+        listen_fds=listen_fds(),
+    )
+    process = config.get("process") or {}
+    if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
+        facts.home = home((process.get("user") or {}).get("uid", 0), rootfs)
+    if not pivot:
+        facts.proc_mounts = [m for m, kind in _mounts() if kind in ("proc", "sysfs")]
+    if (config.get("linux", {}).get("rootfsPropagation") or "").endswith("shared"):
+        facts.rootfs_mount_point = max(
+            (m for m, _ in _mounts() if m == "/" or (rootfs + "/").startswith(m + "/")), key=len
+        )
+    return facts
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def real_path(path: str) -> str:
+    """The path without symbolic links, as the kernel sees it."""
+    fd = posix.open(path, _O_PATH)
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
+def _rootfs(config: "dict[str, Any]", bundle: str) -> str:
+    path = (config.get("root") or {}).get("path") or "rootfs"
+    where = path if path.startswith("/") else f"{bundle}/{path}"
+    try:
+        if posix.stat(where).st_mode & 0o170000 == 0o040000:
+            return real_path(where)
+        reason = "is not a directory"
+    except OSError as error:
+        reason = f"cannot be used: {error.strerror}"
+    raise Error(
+        f"the root file system {where} {reason}; put one there, or correct the path", pointer="/root/path"
+    )
+
+
+def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, int]:
+    sources: dict[str, int] = {}
+    for i, mount in enumerate(config.get("mounts") or ()):
+        if not parse(mount, i).bind:
+            continue
+        source = source_path(mount, bundle)
+        try:
+            sources[source] = posix.stat(source).st_mode
+        except OSError as error:
+            if not needed:
+                sources[source] = 0o040755
+            elif error.errno not in (ENOENT, ENOTDIR):
+                raise Error(
+                    f"the source {source} cannot be used: {error.strerror}", pointer=f"/mounts/{i}/source"
+                ) from None
+    return sources
+
+
+def _bounding() -> int:
+    """The runtime's own capability bounding set."""
+    with open("/proc/self/status", "rb") as file:
+        text = file.read()
+    return int(text.partition(b"\nCapBnd:")[2].split(None, 1)[0], 16)
+
+
+def _check_namespaces(config: "dict[str, Any]") -> None:
+    for i, namespace in enumerate(config.get("linux", {}).get("namespaces") or ()):
+        path = namespace.get("path")
+        if not path:
+            continue
+        kind = namespace["type"]
+        pointer = f"/linux/namespaces/{i}/path"
+        try:
+            found = real_path(path).partition(":[")
+        except OSError as error:
+            raise Error(
+                f"the {kind} namespace {path} cannot be joined: {error.strerror}; is its process still there?",
+                pointer=pointer,
+            ) from None
+        if found[1] and found[0] != FILES.get(kind, kind):
+            raise Error(f"{path} is a namespace of another type ({found[0]}), not {kind}", pointer=pointer)
+        if not found[1] and not _on_nsfs(path):
+            raise Error(f"{path} is not a namespace", pointer=pointer)
+
+
+def _on_nsfs(path: str) -> bool:
+    """A namespace that is kept by a bind mount: its link in /proc/self/fd is that mount's path."""
+    device = posix.stat(path).st_dev
+    return device == posix.stat("/proc/self/ns/net").st_dev
+
+
+def listen_fds() -> int:
+    """How many sockets were passed to this process by the protocol of sd_listen_fds(3)."""
+    count = posix.environ.get(b"LISTEN_FDS", b"")
+    pid = posix.environ.get(b"LISTEN_PID", b"")
+    if not count.isdigit() or (pid.isdigit() and int(pid) != posix.getpid()):
+        return 0
+    return int(count)
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """Mount points and file system types of this mount namespace (proc_pid_mountinfo(5))."""
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split()
+            point = fields[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+            found.append((point, fields[fields.index("-") + 1]))
+    return found
+
+
+def home(uid: int, rootfs: str) -> str:
+    """A user's home directory in the root file system's /etc/passwd, "" if that does not tell.
+
+    The file is the image's: symbolic links are not followed, and only a regular file is read.
+    """
+    flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+    text = b""
+    opened: list[int] = []
+    try:
+        opened.append(posix.open(rootfs, _O_PATH | posix.O_DIRECTORY))
+        opened.append(posix.open("etc", flags | posix.O_DIRECTORY, dir_fd=opened[0]))
+        opened.append(posix.open("passwd", flags, dir_fd=opened[1]))
+        if S_ISREG(posix.fstat(opened[2]).st_mode):
+            text = posix.read(opened[2], _MAX_PASSWD)
+    except OSError:
+        return ""
+    finally:
+        for fd in opened:
+            posix.close(fd)
+    for line in text.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) > 5 and fields[2] == b"%d" % uid:
+            return fields[5].decode("utf-8", "surrogateescape")
+    return ""

@@ -1,0 +1,141 @@
+"""Starts init with a program and talks to it.
+
+init and the program are handed over as sealed memory files: what a container could ever see of
+them in /proc cannot be written (CVE-2019-5736), and no path of the host is involved.
+"""
+
+import fcntl
+import posix
+from struct import Struct
+
+from pyrunc.errors import Error
+from pyrunc.program.encode import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.program.model import Program
+
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
+_F_ADD_SEALS, _SEAL_ALL = 1033, 0xF  # seal, shrink, grow, write
+
+PID, SYNC, FAILURE = 1, 2, 3
+_record = Struct("=IIq")
+_MAX_TEXT = 480
+
+# All but SIGKILL, SIGSTOP and the two that glibc keeps for itself.
+_SIGNALS = [*range(1, 9), *range(10, 19), *range(20, 32), *range(34, 65)]
+
+
+def memory_file(name: str, data: bytes, *, seal: bool = True) -> int:
+    """A descriptor of a memory file that holds data; sealed, nobody can change it any more."""
+    fd = posix.memfd_create(name, _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    written = 0
+    while written < len(data):
+        written += posix.write(fd, data[written:] if written else data)
+    if seal:
+        fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_ALL)
+    return fd
+
+
+def fill(fd: int, data: bytes) -> None:
+    """Writes a memory file that was made empty, and seals it."""
+    posix.write(fd, data)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_ALL)
+
+
+def _executable() -> bytes:
+    path = __file__.rpartition("/host/")[0] + "/init/init"
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise Error(
+            f"cannot read {path}: {error.strerror}; it is compiled when pyrunc is installed (pip install .)"
+        ) from None
+
+
+def _forget_leaked(keep: set[int]) -> None:
+    """Descriptors that the caller left open must not reach the container (CVE-2024-21626)."""
+    for name in posix.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd not in keep:
+            try:
+                posix.set_inheritable(fd, False)
+            except OSError:
+                continue  # the descriptor that listed the directory
+
+
+class Init:
+    """A running init. pid is its first process, and then the container's."""
+
+    __slots__ = ("_command", "_report", "pid", "program", "stage_1")
+
+    def __init__(
+        self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
+    ) -> None:
+        """Spawns init. descriptors are those of `program.inherited` but for its two channels;
+        preserve are numbers that the container's process keeps as they are."""
+        report, child_report = posix.pipe2(posix.O_CLOEXEC)
+        child_command, command = posix.pipe2(posix.O_CLOEXEC)
+        executable = memory_file("pyrunc-init", _executable())
+        numbers = {"report": child_report, "command": child_command, **descriptors}
+        code = memory_file("program", encode(program, numbers))
+        keep = {code, child_report, child_command, *descriptors.values(), *preserve}
+        _forget_leaked(keep)
+        for fd in keep:
+            posix.set_inheritable(fd, True)
+        self.program = program
+        try:
+            self.pid = posix.posix_spawn(
+                f"/proc/self/fd/{executable}", [b"pyrunc-init", b"%d" % code], {},
+                setsigmask=(), setsigdef=_SIGNALS,
+            )
+        finally:
+            for fd in (code, executable, child_report, child_command):
+                posix.close(fd)
+            for fd in descriptors.values():
+                posix.set_inheritable(fd, False)
+        self.stage_1 = self.pid
+        self._report = report
+        self._command = command
+
+    def receive(self) -> tuple[int, int, int, str] | None:
+        """The next record as (kind, step, value, text), or None when init has closed the channel,
+        which means that it executed the process, or died."""
+        data = posix.read(self._report, _record.size)
+        if len(data) < _record.size:
+            return None
+        kind, step, value = _record.unpack(data)
+        text = ""
+        if kind == FAILURE:
+            text = posix.read(self._report, _MAX_TEXT).decode("utf-8", "replace").strip()
+        return kind, step, value, text
+
+    def next(self) -> int:
+        """Waits for the next sync point and returns it; 0 when the program has come to its end.
+
+        Raises Error for a step that failed. Follows the container's process as it is cloned.
+        """
+        while True:
+            record = self.receive()
+            if record is None:
+                return 0
+            kind, step, value, text = record
+            if kind == PID:
+                self.pid = value
+                posix.waitpid(self.stage_1, 0)
+            elif kind == SYNC:
+                return value
+            else:
+                from pyrunc.program.explain import failure
+
+                failed = self.program.steps[step]
+                raise Error(failure(failed, -value if value < 0 else 0, value, text), pointer=failed.origin)
+
+    def answer(self) -> None:
+        """Lets init go on after a sync point."""
+        posix.write(self._command, b"\n")
+
+    def close(self) -> None:
+        posix.close(self._report)
+        posix.close(self._command)
