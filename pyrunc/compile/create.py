@@ -41,7 +41,7 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
     b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
     b.step("setsid")
     if request.new_keyring:
-        _keyring(b, request)
+        join_keyring(b, request)
     b.step("umask", 0)
     root = _build_root(b, config, facts, request, spaces, trees, tree)
     b.phase = "pivot"
@@ -153,7 +153,7 @@ def _working_directory(b: Builder, process: "dict[str, Any]", root: Slot) -> Non
     b.origin = ""
 
 
-def _keyring(b: Builder, request: "Request") -> None:
+def join_keyring(b: Builder, request: "Request") -> None:
     """A session keyring of the container's own, so that it does not see the caller's."""
     from errno import ENOSYS
 

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_COVER = f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR_NOSUID | f.MOUNT_ATTR_NODEV | f.MOUNT_ATTR_NOEXEC
+
 
 def compile_masks(b: Builder, config: "dict[str, Any]", namespaces: Namespaces, root: Slot) -> None:
     linux = config.get("linux", {})
@@ -63,9 +65,10 @@ def _mask(b: Builder, path: str, root: Slot, null: Slot) -> None:
     )
     with b.if_ok(directory):
         fs = b.fsopen("tmpfs")
+        b.fsconfig_set(fs, "source", "tmpfs")
         b.fsconfig_set(fs, "nr_inodes", "2")
         b.fsconfig_create(fs)
-        cover = b.fsmount(fs, f.MOUNT_ATTR_RDONLY, "cover")
+        cover = b.fsmount(fs, _COVER, "cover")
         b.move_mount(cover, directory)
         b.close(cover)
         b.close(directory)

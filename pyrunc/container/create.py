@@ -164,7 +164,7 @@ class Creation:
             self.program = self._compile()
         descriptors = self._descriptors(console_socket, console)
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
-        _check_preserved(preserve)
+        check_preserved(preserve)
         try:
             self.init = Init(self.program, descriptors, preserve)
         finally:
@@ -179,6 +179,8 @@ class Creation:
         return {
             "version": self.config["ociVersion"],
             "pid": 0,
+            "steps": 0,
+            "preserve_fds": self.request.preserve_fds,
             "started": 0,
             "creating": True,
             "bundle": self.request.bundle,
@@ -257,6 +259,7 @@ class Creation:
     def _created(self, pidfd_socket: str | None, pid_file: str | None) -> None:
         self._note_process()
         self.record["creating"] = False
+        self.record["steps"] = len(self.program.steps)
         self.directory.write(self.record)
         if pid_file:
             write_file(pid_file, str(self.init.pid))
@@ -297,7 +300,7 @@ class Creation:
         members.kill_all(self.plan.record(), _SIGKILL)
 
 
-def _check_preserved(numbers: range) -> None:
+def check_preserved(numbers: range) -> None:
     for fd in numbers:
         try:
             posix.fstat(fd)

@@ -2,7 +2,8 @@
 
 The record holds `pid` and `started` (clock ticks since boot, which with the number identify the
 process; pid 0 while there is none), `creating`, `bundle`, `rootfs`, `created`, `annotations`, `version`,
-`cgroups` (see compile.cgroups) and `freezer`, the file that tells whether the container is paused.
+`cgroups` (see compile.cgroups), `freezer`, the file that tells whether the container is paused, and
+`steps` and `preserve_fds`, from which the program can be found again that init is in.
 The status is never stored, but follows from the process, the freezer and the start socket.
 """
 

@@ -45,7 +45,7 @@ def gather(
     facts = Facts(
         rootfs,
         sources=_sources(config, bundle, need_sources),
-        bounding=_bounding(),
+        bounding=bounding(),
         filter=filter,
         rootless=posix.geteuid() != 0,
         cgroups=cgroups,
@@ -114,7 +114,7 @@ def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, i
     return sources
 
 
-def _bounding() -> int:
+def bounding() -> int:
     """The runtime's own capability bounding set."""
     with open("/proc/self/status", "rb") as file:
         text = file.read()

@@ -68,7 +68,7 @@ def _forget_leaked(keep: set[int]) -> None:
 class Init:
     """A running init. pid is its first process, and then the container's."""
 
-    __slots__ = ("_command", "_report", "pid", "program", "stage_1")
+    __slots__ = ("_command", "_report", "pid", "program")
 
     def __init__(
         self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
@@ -95,7 +95,6 @@ class Init:
                 posix.close(fd)
             for fd in descriptors.values():
                 posix.set_inheritable(fd, False)
-        self.stage_1 = self.pid
         self._report = report
         self._command = command
 
@@ -122,8 +121,9 @@ class Init:
                 return 0
             kind, step, value, text = record
             if kind == PID:
+                # The process that cloned it ends by itself.
+                posix.waitpid(self.pid, 0)
                 self.pid = value
-                posix.waitpid(self.stage_1, 0)
             elif kind == SYNC:
                 return value
             else:

@@ -1,0 +1,208 @@
+"""exec: one more process in a running container, and the failure of one that `start` lets go on."""
+
+import posix
+from struct import Struct
+
+from pyrunc import json, log
+from pyrunc.compile.exec import compile_exec
+from pyrunc.compile.facts import Facts, Request
+from pyrunc.container import record as records
+from pyrunc.container.create import check_preserved
+from pyrunc.errors import Error
+from pyrunc.host import facts as host_facts
+from pyrunc.host.launch import Init
+from pyrunc.host.processes import exit_status, open_pidfd, reap
+from pyrunc.program.verify import verify
+from pyrunc.state import Directory, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.container import Runtime
+    from pyrunc.container.foreground import Foreground
+
+_SIGKILL = 9
+
+
+def execute(
+    rt: "Runtime", id: str, *, process: "dict[str, Any] | None", args: list[str], tty: bool = False,
+    detach: bool = False, cwd: str | None = None, env: list[str] | None = None, user: str | None = None,
+    additional_gids: list[int] | None = None, caps: list[str] | None = None, no_new_privs: bool = False,
+    apparmor: str | None = None, process_label: str | None = None, pid_file: str | None = None,
+    console_socket: str | None = None, pidfd_socket: str | None = None, preserve_fds: int = 0,
+    ignore_paused: bool = False, cgroup: list[str] | None = None,
+) -> int:
+    """Runs a process in the container: the object in `process`, or the container's own with args and
+    flags applied. Returns its exit status, or 0 once it runs if detached."""
+    for value, flag in ((apparmor, "--apparmor"), (process_label, "--process-label")):
+        if value:
+            raise Error(f"{flag} is not supported")
+    directory = Directory.open(rt.root, id)
+    try:
+        record = directory.read()
+        _check_status(directory, record, ignore_paused)
+        config = json.decode(directory.get(records.CONFIG).decode())
+        if process is None:
+            process = _process(config, args, cwd, env or [], user, additional_gids, caps or [], no_new_privs)
+        process["terminal"] = bool(process.get("terminal") or tty)
+        terminal = process["terminal"]
+        if terminal and detach and not console_socket:
+            raise Error("a detached process with a terminal needs --console-socket")
+        if console_socket and not (terminal and detach):
+            raise Error("--console-socket needs --detach and a terminal (--tty)")
+        front = None
+        if not detach:
+            from pyrunc.container import foreground
+
+            front = foreground.Foreground(terminal)
+        init = _launch(
+            rt, directory, record, config, process, preserve_fds, cgroup or [], console_socket, front
+        )
+    finally:
+        directory.close()
+    _follow(init, pid_file, pidfd_socket)
+    return front.wait(init.pid) if front else 0
+
+
+def _check_status(directory: Directory, record: "dict[str, Any]", ignore_paused: bool) -> None:
+    status = records.status(directory, record)
+    if status in ("stopped", "creating"):
+        raise Error(f"cannot exec in the container {directory.id}: it is {status}")
+    if status == "paused" and not ignore_paused:
+        raise Error(
+            f"cannot exec in the container {directory.id}: it is paused; resume it, or use --ignore-paused"
+        )
+
+
+def _process(
+    config: "dict[str, Any]", args: list[str], cwd: str | None, env: list[str], user: str | None,
+    additional_gids: list[int] | None, caps: list[str], no_new_privs: bool,
+) -> "dict[str, Any]":
+    """The container's process object with the command line's changes."""
+    process: dict[str, Any] = config["process"]
+    process["args"] = args
+    process["terminal"] = False
+    if cwd:
+        process["cwd"] = cwd
+    process["env"] = [*(process.get("env") or ()), *env]
+    if user:
+        uid, _, gid = user.partition(":")
+        old = process.setdefault("user", {})
+        old["uid"] = int(uid)
+        if gid:
+            old["gid"] = int(gid)
+    if additional_gids:
+        known = process.setdefault("user", {}).get("additionalGids") or []
+        process["user"]["additionalGids"] = [*known, *additional_gids]
+    if caps:
+        sets = process.setdefault("capabilities", {})
+        for kind in ("bounding", "effective", "permitted"):
+            sets[kind] = [*(sets.get(kind) or ()), *caps]
+    if no_new_privs:
+        process["noNewPrivileges"] = True
+    return process
+
+
+def _launch(
+    rt: "Runtime", directory: Directory, record: "dict[str, Any]", config: "dict[str, Any]",
+    process: "dict[str, Any]", preserve_fds: int, below: list[str], console_socket: str | None,
+    front: "Foreground | None",
+) -> Init:
+    request = Request(directory.id, record["bundle"], preserve_fds=preserve_fds)
+    facts = _facts(rt, config, process, record)
+    program = compile_exec(config, process, facts, request, record["cgroups"], below)
+    verify(program)
+    for pointer, text in program.warnings:
+        log.warning(f"{pointer}: {text}")
+    preserve = range(3, 3 + preserve_fds + facts.listen_fds)
+    check_preserved(preserve)
+    target = open_pidfd(record["pid"], record["started"])
+    if target < 0:
+        raise Error(f"cannot exec in the container {directory.id}: it has stopped")
+    descriptors = {"target": target}
+    try:
+        if "console" in program.inherited:
+            from pyrunc.host import sockets
+
+            descriptors["console"] = (
+                sockets.connect(console_socket, "the console socket")
+                if console_socket
+                else front.console if front else -1
+            )
+        return Init(program, descriptors, preserve)
+    finally:
+        for fd in descriptors.values():
+            posix.close(fd)
+
+
+def _facts(
+    rt: "Runtime", config: "dict[str, Any]", process: "dict[str, Any]", record: "dict[str, Any]"
+) -> Facts:
+    profile = config.get("linux", {}).get("seccomp")
+    filter = None
+    if profile:
+        from pyrunc.host.seccomp import filter_for
+
+        filter, warnings = filter_for(profile, f"{rt.root}/@seccomp")
+        for warning in warnings:
+            log.warning(warning)
+    facts = Facts(
+        record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=posix.geteuid() != 0,
+        listen_fds=host_facts.listen_fds(),
+    )
+    if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
+        facts.home = host_facts.home((process.get("user") or {}).get("uid", 0), record["rootfs"])
+    return facts
+
+
+def _follow(init: Init, pid_file: str | None, pidfd_socket: str | None) -> None:
+    """Until the process is executed; one that fails before that is collected."""
+    try:
+        if not init.next():
+            status = exit_status(reap(init.pid))
+            raise Error(
+                f"the process ended with exit status {status} before it could be executed; "
+                "has the container stopped, or is a limit too low?"
+            )
+        if pid_file:
+            write_file(pid_file, str(init.pid))
+        if pidfd_socket:
+            from pyrunc.host.sockets import send_pidfd
+
+            send_pidfd(pidfd_socket, init.pid)
+        init.answer()
+        init.next()
+        init.close()
+    except BaseException:
+        _end(init.pid)
+        raise
+
+
+def _end(pid: int) -> None:
+    try:
+        posix.kill(pid, _SIGKILL)
+    except ProcessLookupError:
+        return  # collected already
+    reap(pid)
+
+
+def failed_start(
+    rt: "Runtime", directory: Directory, record: "dict[str, Any]", report: bytes
+) -> Error:
+    """The error for what init reported after `start`: the program is compiled once more to name the
+    step, since only create had it."""
+    from pyrunc.compile.create import compile_create
+    from pyrunc.container.plan import facts_for
+    from pyrunc.program.explain import failure
+
+    head = Struct("=IIq")
+    _, index, value = head.unpack_from(report)
+    text = report[head.size :].decode("utf-8", "replace").strip()
+    config = json.decode(directory.get(records.CONFIG).decode())
+    facts, _ = facts_for(rt, config, directory.id, record["bundle"], pivot=True)
+    request = Request(directory.id, record["bundle"], preserve_fds=record["preserve_fds"])
+    program = compile_create(config, facts, request)
+    # The steps after the pivot do not depend on the host; those before it may be more or fewer now.
+    step = program.steps[index - record["steps"] + len(program.steps)]
+    return Error(failure(step, -value if value < 0 else 0, value, text), pointer=step.origin)
