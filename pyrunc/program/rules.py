@@ -31,6 +31,7 @@ COMMAND = 1  # the command channel's slot, which `wait` closes
 _FROM_DIRECTORY = HOST | INSIDE | PROC | PROVEN
 _CAP_SYS_ADMIN_BYTE, _CAP_SYS_ADMIN_BIT = 2, 0x20  # bit 21 of cap_user_data_t.effective
 
+
 def _openat2(walk: Walk, step: Step) -> None:
     args: tuple[Any, ...] = step.args
     _opened(walk, step, args[0], args[1], args[2].fields[0], args[2].fields[2])
@@ -286,6 +287,8 @@ def _close_range(walk: Walk, step: Step) -> None:
 
 def _credentials(walk: Walk, step: Step) -> None:
     walk.credentials = walk.index
+    if step.call == "setresuid" and walk.pivot and walk.certain(step):
+        walk.identified = True
     status(walk, step)
 
 
@@ -340,8 +343,8 @@ def _execve(walk: Walk, step: Step) -> None:
             walk.bad("close_range with CLOSE_RANGE_CLOEXEC comes first")
         if not walk.cwd_proven:
             walk.bad("the working directory is not proven to be inside: chdir, getcwd, expect '/'")
-        if walk.credentials < 0:
-            walk.bad("the user and group are never set")
+        if not walk.identified:
+            walk.bad("the user is never set")
         if walk.capset < walk.credentials:
             walk.bad("the capabilities are set before the user and group, or not at all")
         if walk.filter >= 0:

@@ -58,8 +58,9 @@ class Walk:
 
     __slots__ = (
         "admin", "attached", "blocks", "capset", "close_range", "credentials", "cwd", "cwd_proven",
-        "detached", "end", "entering", "executed", "filter", "has_chroot", "has_pivot", "holder", "index",
-        "lineage", "no_new_privs", "pivot", "program", "scratch", "state", "step", "stopped", "waited",
+        "detached", "end", "entering", "executed", "filter", "has_chroot", "has_pivot", "holder",
+        "identified", "index", "lineage", "no_new_privs", "pivot", "program", "scratch", "state", "step",
+        "stopped", "waited",
     )
 
     def __init__(self, program: Program) -> None:
@@ -85,6 +86,7 @@ class Walk:
         self.cwd_proven = False
         self.close_range = False
         self.credentials = -1
+        self.identified = False
         self.capset = -1
         self.admin = True
         self.no_new_privs = False
