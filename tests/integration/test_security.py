@@ -1,0 +1,280 @@
+"""What a hostile image or process inside must not reach; each test is named after what would break, with its CVE."""
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from harness import Box, FdSocket, wait_for
+
+
+@pytest.mark.parametrize("number", [*range(3, 13)])
+def test_a_working_directory_through_a_leaked_descriptor_is_refused(box: Box, number: int) -> None:
+    """CVE-2024-21626: cwd = /proc/self/fd/N that is a directory of the host."""
+    box.process["cwd"] = f"/proc/self/fd/{number}"
+    box.script("pwd -P; ls -a ../../../..")
+    result = box.run()
+    assert result.code != 0, result
+    assert "lost+found" not in result.out
+    box.clean()
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8, 9])
+def test_exec_with_a_working_directory_through_a_leaked_descriptor_is_refused(box: Box, number: int) -> None:
+    """CVE-2024-21626, through exec --cwd."""
+    box.sleeping()
+    result = box.exec("/bin/sh", "-c", "pwd -P; ls -a ../../../..", flags=["--cwd", f"/proc/self/fd/{number}"])
+    assert result.code != 0, result
+    assert "lost+found" not in result.out
+
+
+def test_a_working_directory_that_is_a_link_to_a_descriptor_is_refused(box: Box) -> None:
+    """CVE-2024-21626, with the link in the image."""
+    for number in range(3, 10):
+        link = box.rootfs / "work"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"/proc/self/fd/{number}/../../../..")
+        box.process["cwd"] = "/work"
+        result = box.run_script("ls -a")
+        assert "lost+found" not in result.out, result
+
+
+def test_the_program_file_of_the_waiting_process_cannot_be_written(box: Box) -> None:
+    """CVE-2019-5736: whoever opens /proc/PID/exe for writing must not get a file of the host."""
+    box.create().ok()
+    pid = box.pid()
+    exe = Path(f"/proc/{pid}/exe")
+    target = os.readlink(exe)
+    if "memfd" in target or target.endswith(" (deleted)"):
+        with pytest.raises(OSError), open(exe, "r+b"):  # sealed, or busy
+            pass
+    else:
+        assert not (exe.stat().st_mode & 0o200) or os.statvfs(exe).f_flag & os.ST_RDONLY, target
+
+
+def test_executing_its_own_program_from_inside_does_not_run_a_file_of_the_host(box: Box) -> None:
+    """CVE-2019-5736: args of /proc/self/exe run the runtime itself, with the image's libraries."""
+    box.args("/proc/self/exe", "--version")
+    before = {p: p.stat().st_mtime_ns for p in (Path("/usr/bin/python3"), Path(shutil.which(box.command[0]) or "/bin/sh"))}
+    result = box.run()
+    assert result.code != 0 or "busybox" in result.out.lower() or "runc" in result.out
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    box.clean()
+
+
+def test_exec_of_its_own_program_does_not_run_a_file_of_the_host(box: Box) -> None:
+    """CVE-2019-5736, the published exploit: `#!/proc/self/exe` as the program that is executed."""
+    script = box.rootfs / "trap"
+    script.write_text("#!/proc/self/exe\n")
+    script.chmod(0o755)
+    box.sleeping()
+    box.exec("/trap", timeout=20)
+    box.exec("/proc/self/exe", timeout=20)
+    assert box.status() == "running"
+
+
+def test_the_program_of_exec_cannot_be_opened_for_writing_from_inside(box: Box) -> None:
+    """CVE-2019-5736: a process inside looks for the joining one and opens its /proc/PID/exe."""
+    box.capabilities("CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE")
+    watch = (
+        "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || [ $p = /proc/$$ ] || "
+        "{ l=$(readlink $p/exe) && case $l in */busybox|'') ;; *) echo $l; "
+        "(: >> $p/exe) 2>/dev/null && echo WRITTEN $l; esac; }; done; done"
+    )
+    box.script(watch)
+    box.run("-d").ok()
+    out = box.last_out
+    for _ in range(10):
+        box.exec("/bin/true")
+    text = out.read_text()
+    assert "WRITTEN" not in text, text
+    for line in text.splitlines():
+        assert line.startswith("/memfd:") or box.is_runc, f"a file of the host is in sight: {line}"
+
+
+@pytest.mark.parametrize("target", ["/proc/sys/kernel/hostname", "/etc/passwd", "/proc/sysrq-trigger"])
+def test_masking_does_not_trust_the_image_s_dev_null(box: Box, target: str) -> None:
+    """CVE-2025-31133: with /dev/null a symlink of the image, masking would mount its target, writable."""
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    (box.rootfs / "dev/null").symlink_to(target)
+    (box.rootfs / "masked").write_text("secret")
+    box.linux["maskedPaths"] = ["/masked"]
+    box.linux["readonlyPaths"] = []
+    before = (box.rootfs / "etc/passwd").read_text()
+    result = box.run_script("cat /masked; echo changed > /masked")
+    assert result.out == ""
+    assert (box.rootfs / "etc/passwd").read_text() == before
+    assert os.uname().nodename != "changed"
+    box.clean()
+
+
+def test_the_console_does_not_follow_a_link_of_the_image(box: Box) -> None:
+    """CVE-2025-52565: /dev/console as a symlink makes the bind mount land elsewhere."""
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    outside = box.place / "outside"
+    outside.write_text("the host's")
+    (box.rootfs / "dev/console").symlink_to(outside)
+    listener = FdSocket(box.place / "c.sock")
+    box.process["terminal"] = True
+    box.script("echo text > /dev/console")
+    result = box.create("--console-socket", listener.path)
+    listener.close()
+    assert result.code in (0, 1)
+    if result.code == 0:
+        box.start()
+    assert outside.read_text() == "the host's"
+
+
+def test_a_sysctl_is_not_written_through_a_redirected_proc(box: Box) -> None:
+    """CVE-2025-52881: a tmpfs or a link in place of /proc/sys redirects the runtime's write."""
+    (box.rootfs / "fake").mkdir()
+    victim = box.place / "victim"
+    victim.mkdir()
+    (victim / "ip_forward").write_text("untouched")
+    box.mounts[0] = {"destination": "/proc", "type": "tmpfs", "source": "tmpfs"}
+    box.mount("/proc/sys/net/ipv4", source=str(victim))
+    box.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+    box.linux["maskedPaths"] = box.linux["readonlyPaths"] = []
+    result = box.run()
+    if not box.is_runc:
+        assert (victim / "ip_forward").read_text() == "untouched", result
+    box.clean()
+
+
+def test_a_masked_path_through_a_link_of_the_image_stays_inside(box: Box) -> None:
+    outside = box.place / "outside"
+    outside.write_text("text")
+    (box.rootfs / "link").symlink_to(f"../../../../../../..{outside}")
+    box.linux["maskedPaths"] += ["/link"]
+    box.linux["readonlyPaths"] += ["/link"]
+    box.run()
+    assert outside.read_text() == "text"
+    outside.write_text("still writable")
+    box.clean()
+
+
+@pytest.mark.beyond_runc("1.1.5 follows the link")
+def test_a_device_is_not_made_outside_through_a_link(box: Box) -> None:
+    outside = box.place / "outside"
+    outside.mkdir()
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    shutil.rmtree(box.rootfs / "dev")
+    (box.rootfs / "dev").symlink_to(outside)
+    box.run()
+    assert list(outside.iterdir()) == []
+    box.clean()
+
+
+def test_a_device_in_a_linked_directory_stays_inside(box: Box) -> None:
+    outside = box.place / "outside"
+    outside.mkdir()
+    (box.rootfs / "link").symlink_to(outside)
+    box.linux["devices"] = [{"path": "/link/dev", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]
+    box.run()
+    assert list(outside.iterdir()) == []
+    box.clean()
+
+
+def test_a_missing_working_directory_is_not_made_outside(box: Box) -> None:
+    outside = box.place / "outside"
+    outside.mkdir()
+    (box.rootfs / "link").symlink_to(f"../../../../../../../../..{outside}")
+    box.process["cwd"] = "/link/made"
+    box.run()
+    assert list(outside.iterdir()) == []
+    box.clean()
+
+
+def test_tmpcopyup_does_not_copy_from_outside(box: Box) -> None:
+    outside = box.place / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    (box.rootfs / "link").symlink_to(f"../../../../../../../../..{outside}")
+    box.mount("/link", "tmpfs", options=["tmpcopyup"])
+    result = box.run_script("find / -xdev -name secret; ls /link/")
+    assert "secret" not in result.out
+    box.clean()
+
+
+def test_a_mount_destination_exchanged_for_a_link_while_mounting_stays_inside(box: Box) -> None:
+    """CVE-2021-30465: a directory of a volume is swapped with a link to / while mounts are made."""
+    volume = box.place / "volume"
+    (volume / "dir").mkdir(parents=True)
+    victim = box.place / "victim"
+    victim.mkdir()
+    (volume / "link").symlink_to(f"../../../../../../../../../..{victim}")
+    swapper = subprocess.Popen(
+        [
+            "/usr/bin/python3", "-c",
+            "import ctypes, os, sys\n"
+            "libc = ctypes.CDLL(None)\n"
+            "os.chdir(sys.argv[1])\n"
+            "while True: libc.renameat2(-100, b'dir', -100, b'link', 2)\n",
+            str(volume),
+        ],
+        env=box.environment(),
+    )  # fmt: skip
+    try:
+        box.mount("/volume", source=str(volume))
+        for n in range(8):
+            box.mount(f"/volume/dir/m{n}", "tmpfs")
+        box.script("true")
+        for _ in range(4):
+            result = box.run()
+            assert result.code in (0, 1), result
+            assert list(victim.iterdir()) == []
+    finally:
+        swapper.kill()
+        swapper.wait()
+    box.clean()
+
+
+def test_the_state_directory_is_private(box: Box) -> None:
+    box.create().ok()
+    assert stat.S_IMODE((box.root / box.id).stat().st_mode) & 0o066 == 0
+    for path in (box.root / box.id).iterdir():
+        assert box.is_runc or not path.stat().st_mode & 0o022, path
+
+
+def test_the_container_cannot_start_itself_or_reach_the_state(box: Box) -> None:
+    assert str(box.root) not in box.sh("cat /proc/self/mountinfo; find / -xdev -name state.json 2>/dev/null; true")
+
+
+def test_the_keyring_of_the_caller_is_not_the_container_s(box: Box) -> None:
+    """Without --no-new-keyring the session keyring is new, so the host's keys cannot be read."""
+    box.linux["maskedPaths"] = []
+    out = box.sh("cat /proc/keys")
+    assert "_ses." in out
+    assert box.id in out
+
+
+def test_no_new_keyring_joins_none(box: Box) -> None:
+    box.linux["maskedPaths"] = []
+    assert box.id not in box.sh("cat /proc/keys", "--no-new-keyring")
+
+
+def test_a_container_cannot_regain_writable_readonly_paths_by_remounting(box: Box) -> None:
+    result = box.run_script("mount -o remount,rw,bind /proc/sys; umount /proc/kcore; echo 1 > /proc/sys/kernel/panic")
+    assert result.code != 0
+
+
+def test_exec_is_not_fooled_by_a_process_that_swaps_the_root(box: Box) -> None:
+    """exec enters through the recorded process's namespaces, whatever /proc/PID/root of another says."""
+    box.script("mkdir -p /tmp/fake/bin; while :; do usleep 100000; done")
+    box.run("-d").ok()
+    assert box.exec("/bin/echo", "real").ok().out == "real\n"
+
+
+def test_a_fork_bomb_at_delete_is_ended(box: Box) -> None:
+    """Processes that fork while they are killed: the freezer or a second pass is needed."""
+    box.drop_namespace("pid")
+    box.linux["resources"]["pids"] = {"limit": 50}
+    box.script("f() { while :; do sh -c 'usleep 1000' & usleep 500; done; }; f & f & f & exec sleep 1000")
+    box.run("-d").ok()
+    time.sleep(0.3)
+    box.delete("--force").ok()
+    wait_for(lambda: not box.leftovers(), "end of all processes", 5)
+    box.clean()
