@@ -237,10 +237,9 @@ def _generate(
             if rule.action == default:
                 continue
             pointer = rule.pointer
-            number = _number(binding, 0, rule.name)
             for comparisons in rule.alternatives:
                 conditions = [binding.Arg(*comparison) for comparison in comparisons]
-                generator.add_rule(_signed(rule.action), number, *conditions)
+                generator.add_rule(_signed(rule.action), rule.name, *conditions)
             added += 1
         pointer = _POINTER
         if added > _TREE_FROM:
@@ -294,7 +293,22 @@ def _library(binding: ModuleType) -> str:
 
 def _newest(binding: ModuleType, token: int, rules: list[_Rule]) -> int:
     """The largest number among the profile's system calls on an architecture, 0 when it has none."""
-    return max((_number(binding, token, rule.name) for rule in rules), default=0)
+    names = {rule.name for rule in rules}
+    multiplexers = [_number(binding, token, name) for name in ("socketcall", "ipc")]
+    if max(multiplexers) < 0:
+        return max((_number(binding, token, name) for name in names), default=0)
+    # 32-bit x86 and others multiplex sockets and System V IPC, and gave these calls numbers of their
+    # own later. By name, libseccomp then tells the multiplexer's number or none; by number, the name.
+    newest = 0
+    first = max(multiplexers) // 1000 * 1000  # MIPS counts from 4000
+    for number in range(first, first + 1000):
+        try:
+            name = binding.resolve_syscall(_signed(token), number)
+        except ValueError:
+            continue  # a gap
+        if name.decode() in names:
+            newest = number
+    return newest
 
 
 def _prologue(newest: dict[int, int]) -> bytes:

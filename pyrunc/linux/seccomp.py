@@ -5,10 +5,10 @@ compilers of filters look names up in them.
 """
 
 # An action's value as the kernel and libseccomp know it (SECCOMP_RET_*), and the largest number that
-# its errnoRet may be; None where the action takes none. The kernel cuts errnos off at MAX_ERRNO.
+# its errnoRet may be; None where the action takes none. libseccomp takes errnos below MAX_ERRNO (4095).
 ACTIONS: dict[str, tuple[int, int | None]] = {
     "SCMP_ACT_ALLOW": (0x7FFF0000, None),
-    "SCMP_ACT_ERRNO": (0x00050000, 4095),
+    "SCMP_ACT_ERRNO": (0x00050000, 4094),
     "SCMP_ACT_KILL": (0x00000000, None),
     "SCMP_ACT_KILL_PROCESS": (0x80000000, None),
     "SCMP_ACT_KILL_THREAD": (0x00000000, None),
