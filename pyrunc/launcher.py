@@ -4,81 +4,128 @@ The command is a short script that starts this interpreter with -I -S and loads 
 *pack*, one file with all their code objects beside the package's own .pyc files. It must not hold
 anything that the package could hold: the script says where things are, `pyrunc.start` does the rest.
 
-Medians of 200 interleaved runs, 20 modules of pyrunc's size, whole process, ms over the bare
-`python3 -I -S -c pass` (7.9 ms) of the same run:
+Medians of 150 interleaved runs that import the 63 modules of `run`, whole process, in ms over the bare
+`python3 -I -S -c pass` (7.2 ms) of the same runs:
 
-    with `site`                                   + 2.9   (a virtual environment's adds more)
-    script, ordinary imports                      + 2.5
-    the same, gc.disable()                        + 2.5
-    the same, package's path last in sys.path     + 3.1
-    the same, ending by _exit                     + 1.1
-    pack, opened by open(), ending by _exit       + 0.6
-    pack, opened by posix.open(), _exit           + 0.4   <- this one
-    the same, all in the command's own first line + 0.4   (-c in the #! line: less legible, no gain)
+    ordinary imports, the interpreter taken apart at the end      9.0
+    ordinary imports, ending by _exit (as all below)              7.6
+    pack, read as a whole                                         6.3
+    pack, each module read when it is imported                    5.3
+    the same, with the garbage collector mostly at rest           4.3
+    the same, without annotations and docstrings of functions     4.0   <- this one
 
-The virtual environment's interpreter is as fast as the one that it links to, and -X utf8 and -P change
-nothing (-I implies the second).
+What did not pay: `site` costs 3 ms; the first line of the command as the whole program (-c) and -X utf8
+gain nothing; neither does the linked-to interpreter in place of a virtual environment's; not looking at
+the sources' times gains 0.3 ms, and would run old code after an upgrade.
 """
 
+import ast
 import importlib.util
 import marshal
 import os
 import sys
+from typing import TypeVar
 
 MAGIC = importlib.util.MAGIC_NUMBER
 
-# The pack holds code objects of one version of Python; another version's interpreter, a pack that is
-# missing or cut short, and a newer `pyrunc.start` all lead to the ordinary import.
+# The pack holds code objects of one version of Python. Another version's interpreter, a pack that is missing
+# or cut short, and a newer `pyrunc.start` all lead to the ordinary import. The pack's descriptor is high,
+# since the low ones are the caller's to pass on (LISTEN_FDS, --preserve-fds), and closed by execve.
 SCRIPT = """\
 #!{python} -IS
 # Written by `python -m pyrunc.launcher`: run that again after an upgrade.
-import posix, sys
+import fcntl, posix, sys
 from _frozen_importlib_external import MAGIC_NUMBER
 from marshal import loads
-sys.path.insert(0, {path!r})
+sys.path.append({path!r})
 try:
-    fd = posix.open({pack!r}, posix.O_RDONLY | posix.O_CLOEXEC)
-    magic, table, code = loads(posix.read(fd, posix.fstat(fd).st_size))
-    posix.close(fd)
-    file, _, mtime, size, at, length = table["pyrunc.start"]
+    low = posix.open({pack!r}, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 200)
+    finally:
+        posix.close(low)
+    length = int.from_bytes(posix.pread(fd, 4, 0), "little")
+    magic, table = loads(posix.pread(fd, length, 4))
+    base = 4 + length
+    file, _, mtime, size, offset, length = table["pyrunc.start"]
     stat = posix.stat(file)
     if magic != MAGIC_NUMBER or stat.st_mtime_ns != mtime or stat.st_size != size:
         raise ValueError
     space = {{"__name__": "pyrunc.start"}}
-    exec(loads(code[at:at + length]), space)
+    exec(loads(posix.pread(fd, length, base + offset)), space)
     start = space["start"]
 except (OSError, ValueError, TypeError, EOFError, KeyError):
     from pyrunc.start import start
-    table, code = {{}}, b""
-start(table, code)
+    table, fd, base = {{}}, -1, 0
+start(table, fd, base)
 """
+
+Body = TypeVar("Body", ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Strip(ast.NodeTransformer):
+    """Leaves out what only readers need: annotations, and the docstrings of functions and classes."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return self.without_docstring(self.without_annotations(node))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:
+        return self.without_docstring(self.without_annotations(node))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        return self.without_docstring(node)
+
+    def without_docstring(self, node: Body) -> Body:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+        self.generic_visit(node)
+        return node
+
+    def without_annotations(self, node: Body) -> Body:
+        if not isinstance(node, ast.ClassDef):
+            node.returns = None
+            for argument in ast.walk(node.args):
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
+        return node
+
+
+def module_code(text: bytes, file: str) -> bytes:
+    """A module's code object in marshal's form; its lines are those of the source."""
+    tree = ast.fix_missing_locations(Strip().visit(ast.parse(text, file)))
+    return marshal.dumps(compile(tree, file, "exec", dont_inherit=True))
 
 
 def make_pack(package: str) -> bytes:
     """The code of every module below a package's directory, in the form that pyrunc.start reads.
 
-    The file is marshal's form of (magic number, Table, code).
+    Four bytes hold the length of what follows, marshal's form of (magic number, table); the modules'
+    code is behind that.
     """
-    table: dict[str, tuple[str, bool, int, int, int, int]] = {}
-    code = bytearray()
+    modules: dict[str, tuple[str, bool, int, int, bytes]] = {}
     top = os.path.dirname(package)
-    for directory, folders, files in sorted(os.walk(package)):
-        folders[:] = [folder for folder in folders if folder != "__pycache__"]
-        sources = [file for file in files if file.endswith(".py")]
+    for directory, folders, files in os.walk(package):
+        folders[:] = [folder for folder in sorted(folders) if folder != "__pycache__"]
+        sources = sorted(file for file in files if file.endswith(".py"))
         name = os.path.relpath(directory, top).replace("/", ".")
         if sources and "__init__.py" not in sources:
-            table[name] = (directory, True, 0, 0, 0, 0)
-        for file in sorted(sources):
+            modules[name] = (directory, True, 0, 0, b"")
+        for file in sources:
             path = os.path.join(directory, file)
             with open(path, "rb") as source:
                 stat = os.fstat(source.fileno())
                 text = source.read()
-            package_file = file == "__init__.py"
-            module = name if package_file else f"{name}.{file[:-3]}"
-            data = marshal.dumps(compile(text, path, "exec", dont_inherit=True))
-            table[module] = (path, package_file, stat.st_mtime_ns, stat.st_size, len(code), len(data))
-            code += data
-    return marshal.dumps((MAGIC, table, bytes(code)))
+            is_package = file == "__init__.py"
+            code = module_code(text, path)
+            module = name if is_package else f"{name}.{file[:-3]}"
+            modules[module] = (path, is_package, stat.st_mtime_ns, stat.st_size, code)
+    table: dict[str, tuple[str, bool, int, int, int, int]] = {}
+    offset = 0
+    for name, (path, is_package, mtime, size, code) in modules.items():
+        table[name] = (path, is_package, mtime, size, offset, len(code))
+        offset += len(code)
+    start = marshal.dumps((MAGIC, table))
+    return len(start).to_bytes(4, "little") + start + b"".join(entry[4] for entry in modules.values())
 
 
 def replace(path: str, content: bytes, mode: int) -> None:

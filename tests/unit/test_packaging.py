@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,3 +188,32 @@ def test_python_m_pyrunc_is_the_command_too(package: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("pyrunc version")
+
+
+def test_the_pack_takes_no_low_descriptor(package: Path, command: Path) -> None:
+    (package / "cli/__init__.py").write_text(
+        "import posix\n"
+        "def main():\n"
+        "    print([fd for fd in posix.listdir('/proc/self/fd') if 2 < int(fd) < 100])\n"
+    )
+    write_command(package, command)
+    # One is the listing's own.
+    assert run(command).stdout.strip() == "['3']"
+
+
+def test_a_packed_module_keeps_its_lines_and_its_own_docstring(tmp_path: Path) -> None:
+    import marshal
+
+    from pyrunc.launcher import module_code
+
+    source = (
+        '"""Module."""\n\ndef f(a: int = 1, *b: str) -> "Any":\n    """Text."""\n\n    return a\n\n'
+        'class C:\n    """Text."""\n'
+    )
+    space: dict[str, Any] = {}
+    exec(marshal.loads(module_code(source.encode(), "f.py")), space)  # noqa: S102
+    function = space["f"]
+    assert space["__doc__"] == "Module."
+    assert function(2) == 2
+    assert (function.__doc__, function.__annotations__) == (None, {})
+    assert {line for _, _, line in function.__code__.co_lines()} == {3, 6}
