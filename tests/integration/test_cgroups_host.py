@@ -5,11 +5,12 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import cgroups_named
+from harness import cgroups_named, wait_for
 
 from pyrunc.compile import cgroups
 from pyrunc.compile.cgroups import Plan
@@ -54,10 +55,16 @@ def planned(name: str) -> Iterator[Planner]:
         tree.destroy(plan.record())
 
 
-def sleeper(record: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(["sleep", "1000"])
-    members.attach(record, process.pid)
-    return process
+@contextmanager
+def process(*argv: str, record: dict[str, Any] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that does not outlive the test; it is moved into the record's cgroups."""
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as running:
+        try:
+            if record is not None:
+                members.attach(record, running.pid)
+            yield running
+        finally:
+            running.kill()
 
 
 def run(plan: Plan, script: str) -> tuple[int, str]:
@@ -135,12 +142,11 @@ def test_an_existing_empty_cgroup_takes_new_limits_in_whatever_order_they_fit(pl
 
 def test_a_cgroup_with_processes_or_frozen_is_refused(planned: Planner) -> None:
     record = planned().record()
-    with sleeper(record) as process:
-        with pytest.raises(Error, match=str(process.pid)):
+    with process("sleep", "1000", record=record) as sleeper:
+        with pytest.raises(Error, match=str(sleeper.pid)):
             planned()
         with pytest.raises(Error, match="kill them first"):
             tree.destroy(record)
-        process.kill()
     members.freeze(record)
     with pytest.raises(Error, match="frozen"):
         planned()
@@ -150,40 +156,41 @@ def test_a_cgroup_with_processes_or_frozen_is_refused(planned: Planner) -> None:
 def test_freezing_stops_processes_and_thawing_lets_them_go_on(planned: Planner, tmp_path: Path) -> None:
     record = planned().record()
     file = tmp_path / "ticks"
-    with subprocess.Popen(["sh", "-c", f"while :; do echo >>{file}; done"]) as process:
-        members.attach(record, process.pid)
-        assert members.pids(record) == [process.pid]
+    file.touch()
+
+    def grows() -> bool:
+        return file.stat().st_size > size
+
+    size = 0
+    with process("sh", "-c", f"while :; do echo >>{file}; done", record=record) as ticker:
+        assert members.pids(record) == [ticker.pid]
+        wait_for(grows, "the process to run")
         members.freeze(record)
         assert members.frozen(record)
         size = file.stat().st_size
         time.sleep(0.1)
-        assert file.stat().st_size == size
+        assert not grows()
         members.thaw(record)
         assert not members.frozen(record)
-        time.sleep(0.1)
-        assert file.stat().st_size > size
-        process.kill()
+        wait_for(grows, "the process to go on")
 
 
 def test_a_frozen_container_can_be_killed(planned: Planner) -> None:
     record = planned().record()
-    with sleeper(record) as process:
+    with process("sleep", "1000", record=record) as sleeper:
         members.freeze(record)
         members.kill_all(record, 9)
-        assert process.wait(10) == -9
+        assert sleeper.wait(10) == -9
 
 
 def test_kill_reaches_those_that_fork_all_the_time(planned: Planner) -> None:
     record = planned().record()
     # The loop begins only once the shell is in the cgroup.
-    script = "read go; while :; do (sleep 1000 &); done"
-    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as shell:
-        members.attach(record, shell.pid)
+    with process("sh", "-c", "read go; while :; do (sleep 1000 &); done", record=record) as shell:
         assert shell.stdin is not None
         shell.stdin.write(b"go\n")
-        shell.stdin.close()
-        time.sleep(0.3)
-        assert len(members.pids(record)) > 5
+        shell.stdin.flush()
+        wait_for(lambda: len(members.pids(record)) > 5, "some processes")
         members.kill_all(record, 9)
         assert shell.wait(10) == -9
     tree.destroy(record)
@@ -191,9 +198,9 @@ def test_kill_reaches_those_that_fork_all_the_time(planned: Planner) -> None:
 
 def test_any_signal_reaches_every_process(planned: Planner) -> None:
     record = planned().record()
-    processes = [sleeper(record) for _ in range(3)]
-    assert members.kill_all(record, 15) == 3
-    assert [process.wait(10) for process in processes] == [-15] * 3
+    with process("sleep", "1000", record=record) as one, process("sleep", "1000", record=record) as two:
+        assert members.kill_all(record, 15) == 2
+        assert [one.wait(10), two.wait(10)] == [-15, -15]
 
 
 def test_sub_cgroups_are_listed_and_removed(planned: Planner) -> None:
@@ -202,11 +209,9 @@ def test_sub_cgroups_are_listed_and_removed(planned: Planner) -> None:
     below = {n: f"{directory}/inner" for n, directory in record["directories"].items() if n != "cpuset"}
     for directory in set(below.values()):
         os.mkdir(directory)
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        members.attach({"directories": below}, process.pid)
-        assert members.pids(record) == [process.pid]
+    with process("sleep", "1000", record={"directories": below}) as sleeper:
+        assert members.pids(record) == [sleeper.pid]
         assert members.pids(record, recursive=False) == []
-        process.kill()
     tree.destroy(record)
     assert not any(os.path.exists(directory) for directory in below.values())
 
