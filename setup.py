@@ -151,6 +151,7 @@ def wheel_commands() -> dict[str, Any]:
 
 
 setup(
+    license="Apache-2.0",
     distclass=PlatformDistribution,
     cmdclass={"build": Build, "build_parts": BuildParts, **wheel_commands()},
 )
