@@ -273,13 +273,19 @@ static long clone_and_leave(uint32_t step, void *args, size_t size)
 
 static long store(int64_t place, int64_t offset, int64_t value, int64_t width)
 {
-	char *target = (char *)place + offset;
+	uint64_t at = (uint64_t)place + (uint64_t)offset - (uint64_t)data;
 
-	if (target < data || target + width > data + data_size)
+	if (width < 0 || width > 8 || at > data_size || (uint64_t)width > data_size - at)
 		return -E_INVAL;
 	for (int64_t i = 0; i < width; i++)
-		target[i] = value >> 8 * i;
+		data[at + i] = value >> 8 * i;
 	return 0;
+}
+
+/* Whether there is a field of the scratch area at an address. */
+static int is_field(int64_t address)
+{
+	return (uint64_t)address - (uint64_t)scratch <= SCRATCH_SIZE - 8;
 }
 
 /* A field of the scratch area: its address, width in bytes, and mask. */
@@ -291,6 +297,12 @@ static uint64_t load_field(const int64_t *args)
 	for (int64_t i = 0; i < args[1] && i < 8; i++)
 		value |= (uint64_t)bytes[i] << 8 * i;
 	return value & (uint64_t)args[2];
+}
+
+/* The result of a step that fails: nothing in a program may make it a success. */
+static long failed(int64_t error)
+{
+	return error > 0 && error < 4096 ? -error : -E_INVAL;
 }
 
 static int resolve(const struct step *step, int64_t *args)
@@ -326,9 +338,11 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 	case OP_STORE:
 		return store(args[0], args[1], args[2], args[3]);
 	case OP_EXPECT:
-		return load_field(args) == (uint64_t)args[3] ? 0 : -args[4];
+		if (!is_field(args[0]))
+			return -E_INVAL;
+		return load_field(args) == (uint64_t)args[3] ? 0 : failed(args[4]);
 	case OP_LOAD:
-		return load_field(args);
+		return is_field(args[0]) ? (long)load_field(args) : -E_INVAL;
 	case OP_SET:
 		return args[0];
 	case OP_CLONE:
@@ -340,7 +354,7 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 	case OP_HOOK:
 		return run_hook(args);
 	case OP_FAIL:
-		return -args[0];
+		return failed(args[0]);
 	case OP_EXIT:
 		leave(args[0]);
 	}
@@ -353,7 +367,7 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 static int tolerated(const struct step *step, long result)
 {
 	for (size_t i = 0; i < sizeof(step->tolerate); i++)
-		if (step->tolerate[i] && step->tolerate[i] == -result)
+		if (step->tolerate[i] && -(long)step->tolerate[i] == result)
 			return 1;
 	return 0;
 }
@@ -404,6 +418,7 @@ static const struct step *map_program(int fd, uint32_t *count)
 	static const char magic[8] = "pyrunc\0\1";
 	long size = CALL3(__NR_lseek, fd, 0, 2 /* SEEK_END */);
 	const struct header *header;
+	uint64_t steps_end, relocations_end;
 	const uint32_t *relocation;
 	char *base;
 
@@ -418,9 +433,12 @@ static const struct step *map_program(int fd, uint32_t *count)
 	for (size_t i = 0; i < sizeof(magic); i++)
 		if (header->magic[i] != magic[i])
 			return 0;
+	/* The parts follow one another, so that what is written to the data changes no other. */
+	steps_end = header->steps_at + (uint64_t)header->steps * sizeof(struct step);
+	relocations_end = header->relocations_at + (uint64_t)header->relocations * 8;
 	if (header->steps_at % 8 || header->relocations_at % 4 || header->data_at % 8 ||
-	    header->steps_at + (uint64_t)header->steps * sizeof(struct step) > (uint64_t)size ||
-	    header->relocations_at + (uint64_t)header->relocations * 8 > (uint64_t)size ||
+	    header->steps_at < sizeof(*header) || header->relocations_at < steps_end ||
+	    header->data_at < relocations_end ||
 	    header->data_at + (uint64_t)header->data_size > (uint64_t)size)
 		return 0;
 	data = base + header->data_at;
