@@ -50,8 +50,8 @@ def timestamp(nanoseconds: int) -> str:
 
 def alive(record: "dict[str, Any]") -> bool:
     """Whether the container's first process exists and is not a zombie."""
-    pid: int = record["pid"]
-    return bool(pid) and start_time(pid) == record["started"]
+    # 0 is what start_time has for a process that is gone, and is recorded of one that died early.
+    return bool(record["started"]) and start_time(record["pid"]) == record["started"]
 
 
 def status(directory: "Directory", record: "dict[str, Any]") -> str:
