@@ -79,14 +79,17 @@ def _stage_1(
     b: Builder, config: "dict[str, Any]", facts: "Facts", request: "Request", spaces: "Namespaces"
 ) -> tuple[dict[int, Slot], Slot | None]:
     """What happens before the container's first process exists."""
-    b.phase = "join"
-    namespaces.join(b, spaces)
     b.phase = "cgroup"
     kernel.compile_oom_score(b, config["process"])
     own_user = spaces.own(f.CLONE_NEWUSER)
     cgroup = None
-    if facts.cgroups is not None:
-        cgroup = join(b, facts.cgroups, into=not own_user)
+    plan = facts.cgroups
+    joined_cgroup = any(flag == f.CLONE_NEWCGROUP for flag, _, _ in spaces.joined)
+    if plan is not None:
+        # Before any namespace hides the paths, or takes the privilege.
+        cgroup = join(b, plan, into=not joined_cgroup)
+    b.phase = "join"
+    namespaces.join(b, spaces)
     b.phase = "user"
     trees: dict[int, Slot] = {}
     tree = None
@@ -95,19 +98,20 @@ def _stage_1(
         trees = mounts.bind_sources(b, config, facts, request)
     namespaces.new_user(b, spaces)
     namespaces.new_time(b, spaces, config)
-    namespaces.become_root(b, spaces, config, facts.rootless)
     b.phase = "clone"
-    # The root of a new cgroup namespace is the group of the process that asks for it: clone3 with
-    # CLONE_INTO_CGROUP would take stage 1's, so the child asks.
-    b.clone(spaces.new & ~(f.CLONE_NEWUSER | f.CLONE_NEWTIME | f.CLONE_NEWCGROUP), cgroup)
+    new = spaces.new & ~(f.CLONE_NEWUSER | f.CLONE_NEWTIME)
+    # The root of a new cgroup namespace is where its first process is when it asks for it.
+    late = f.CLONE_NEWCGROUP if plan is not None and plan.late else 0
+    b.clone(new & ~late, cgroup)
     if cgroup is not None:
         b.close(cgroup)
-    if facts.cgroups is not None and not own_user:
-        join_late(b, facts.cgroups)
-    if spaces.new & f.CLONE_NEWCGROUP:
+    if plan is not None:
+        join_late(b, plan)
+    if new & late:
         b.origin = "/linux/namespaces"
         b.step("unshare", f.CLONE_NEWCGROUP)
         b.origin = ""
+    namespaces.become_root(b, spaces, config, facts.rootless)
     return trees, tree
 
 

@@ -149,7 +149,7 @@ def new_time(b: Builder, namespaces: Namespaces, config: "dict[str, Any]") -> No
 
 
 def become_root(b: Builder, namespaces: Namespaces, config: "dict[str, Any]", rootless: bool) -> None:
-    """The ids that stage 1 takes in a user namespace, so that what it makes belongs to its root.
+    """The ids that the first process takes in a user namespace, so that what it makes belongs to its root.
 
     A single-id mapping made by an ordinary user forbids setgroups(2).
     """
