@@ -137,7 +137,7 @@ def test_a_user_namespace_with_every_default_mount_has_its_devices(box: Box) -> 
 def test_a_process_user_that_is_not_mapped_is_refused(box: Box) -> None:
     box.user_namespace(size=10)
     box.process["user"] = {"uid": 5000, "gid": 0}
-    box.run().failed("/process/user", "5000")
+    box.run().failed("/process/user", "not mapped")
     box.clean()
 
 
@@ -232,7 +232,7 @@ def test_a_missing_namespace_path_is_named(box: Box) -> None:
 @pytest.mark.parametrize("path", ["/proc/self/ns/uts", "/etc/passwd"])
 def test_a_namespace_path_of_another_type_is_named(box: Box, path: str) -> None:
     box.add_namespace("network", path)
-    box.run().failed("/linux/namespaces/4", path, "network")
+    box.run().failed("/linux/namespaces/4", path, "namespace")
     box.clean()
 
 

@@ -71,9 +71,11 @@ def test_a_container_without_pivot_has_the_same_view(box: Box, flag: list[str]) 
 
 
 def test_no_mount_of_the_container_is_seen_by_the_host(box: Box) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
+    box.mount("/mnt", "tmpfs", source=box.id)
     box.sleeping()
-    assert Path("/proc/self/mountinfo").read_text() == before
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert str(box.place) not in mounts
+    assert box.id not in mounts
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,8 @@ def test_mount_propagation_options(box: Box, option: str, expected: list[str]) -
         box.mount("/mnt", source=str(source), options=["bind", option])
         box.linux["rootfsPropagation"] = "slave"
         found = [word.split(":")[0] for word in mounts_of(box)["/mnt"]["propagation"]]
-        assert [word for word in found if word != "propagate_from"] == expected
+        assert set(expected) <= set(found)  # a shared mount may be a slave of the host's as well
+        assert expected or not found
     finally:
         subprocess.run(["umount", source], check=True)
 
@@ -380,7 +383,7 @@ def test_a_mount_can_lie_on_an_earlier_mount(box: Box) -> None:
 
 def test_a_missing_bind_source_names_the_mount(box: Box) -> None:
     box.mount("/mnt", source="/no/such/source")
-    box.run().failed("/mounts/6", "/no/such/source", "no such file or directory")
+    box.run().failed("/mounts/6", "/no/such/source", "/mnt")
     box.clean()
 
 
@@ -528,7 +531,7 @@ def test_default_devices_exist_with_their_numbers_and_modes(box: Box) -> None:
 
 
 def test_the_links_in_dev(box: Box) -> None:
-    out = box.sh("cd /dev; for f in fd stdin stdout stderr ptmx; do echo $f $(readlink $f); done; echo ok > /dev/stdout")
+    out = box.sh("cd /dev; for f in fd stdin stdout stderr ptmx; do echo $f $(readlink $f); done; echo ok >> /dev/stdout")
     assert out.splitlines() == [
         "fd /proc/self/fd",
         "stdin /proc/self/fd/0",
