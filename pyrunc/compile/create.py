@@ -93,7 +93,7 @@ def _stage_1(
     b.phase = "user"
     trees: dict[int, Slot] = {}
     tree = None
-    if own_user and not facts.rootless:
+    if own_user and not facts.rootless and spaces.own(f.CLONE_NEWNS):
         tree = rootfs.clone_tree(b, facts)
         trees = mounts.bind_sources(b, config, facts, request)
     namespaces.new_user(b, spaces)
@@ -141,7 +141,7 @@ def _build_root(
     b.phase = "hooks"
     hooks.before_pivot(b, config)
     b.phase = "paths"
-    masks.compile_masks(b, config, spaces, root)
+    masks.compile_masks(b, config, facts, spaces, root)
     rootfs.make_readonly(b, config, spaces, root)
     terminal.attach(b, tty)
     return root

@@ -55,10 +55,11 @@ def compile_exec(
         b.clone(0, cgroup)
         b.close(cgroup)
     b.phase = "join"
-    b.origin = "/linux/namespaces"
-    b.step("setns", target, flags)
+    if flags:
+        b.origin = "/linux/namespaces"
+        b.step("setns", target, flags)
+        b.origin = ""
     b.close(target)
-    b.origin = ""
     if flags & (f.CLONE_NEWPID | f.CLONE_NEWTIME):
         b.phase = "clone"
         b.clone(0)

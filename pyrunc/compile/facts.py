@@ -21,12 +21,13 @@ class Facts:
     home         the process user's home directory in the container's /etc/passwd, or ""
     proc_mounts  mount points of proc and sysfs on the host (for --no-pivot)
     rootfs_mount_point  the mount that holds the root file system (for shared propagation)
+    kernel_paths st_mode on the host (0: absent) of masked paths in the kernel's file systems
     kcore        whether the host has /proc/kcore
     listen_fds   number of sockets passed by LISTEN_FDS
     """
 
     __slots__ = (
-        "bounding", "cgroups", "filter", "home", "kcore", "layout", "listen_fds", "proc_mounts",
+        "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds", "proc_mounts",
         "rootfs", "rootfs_mount_point", "rootless", "sources",
     )
 
@@ -44,6 +45,7 @@ class Facts:
         proc_mounts: list[str] | None = None,
         rootfs_mount_point: str = "/",
         kcore: bool = True,
+        kernel_paths: dict[str, int] | None = None,
         listen_fds: int = 0,
     ) -> None:
         self.rootfs = rootfs
@@ -57,6 +59,7 @@ class Facts:
         self.proc_mounts = proc_mounts or []
         self.rootfs_mount_point = rootfs_mount_point
         self.kcore = kcore
+        self.kernel_paths = kernel_paths or {}
         self.listen_fds = listen_fds
 
 

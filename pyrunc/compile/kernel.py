@@ -52,7 +52,9 @@ def _check_sysctl(key: str, path: str, namespaces: Namespaces, pointer: str) -> 
         needed, flag = "ipc", f.CLONE_NEWIPC
     elif name.startswith("net."):
         needed, flag = "network", f.CLONE_NEWNET
-    elif name in ("kernel.domainname", "kernel.hostname"):
+    elif name == "kernel.hostname":
+        raise Error(f"the sysctl {key} is what /hostname sets; use that", pointer=pointer)
+    elif name == "kernel.domainname":
         needed, flag = "uts", f.CLONE_NEWUTS
     else:
         raise Error(

@@ -4,7 +4,7 @@ A masked directory is covered by an empty read-only tmpfs, a masked file by /dev
 do not exist are passed over, as the files of /proc and /sys differ between kernels.
 """
 
-from errno import EACCES, ENOENT, ENOTDIR
+from errno import EAGAIN, ENOENT, ENOTDIR
 
 from pyrunc.compile.devices import open_null
 from pyrunc.compile.namespaces import Namespaces
@@ -18,10 +18,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.compile.facts import Facts
+
 _COVER = f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR_NOSUID | f.MOUNT_ATTR_NODEV | f.MOUNT_ATTR_NOEXEC
 
 
-def compile_masks(b: Builder, config: "dict[str, Any]", namespaces: Namespaces, root: Slot) -> None:
+def kernel_paths(config: "dict[str, Any]") -> list[str]:
+    """The masked paths in file systems whose content is the kernel's, and so the host's too."""
+    kinds = {mount["destination"]: mount.get("type") for mount in config.get("mounts") or ()}
+    found = []
+    for path in config.get("linux", {}).get("maskedPaths") or ():
+        top = "/" + path.split("/", 2)[1]
+        if kinds.get(top) == ("proc" if top == "/proc" else "sysfs") and top in ("/proc", "/sys"):
+            found.append(path)
+    return found
+
+
+def compile_masks(
+    b: Builder, config: "dict[str, Any]", facts: "Facts", namespaces: Namespaces, root: Slot
+) -> None:
     linux = config.get("linux", {})
     readonly, masked = linux.get("readonlyPaths") or (), linux.get("maskedPaths") or ()
     if not readonly and not masked:
@@ -37,7 +52,7 @@ def compile_masks(b: Builder, config: "dict[str, Any]", namespaces: Namespaces, 
         null = open_null(b, root)
         for i, path in enumerate(masked):
             b.origin, b.note = f"/linux/maskedPaths/{i}", f"for {path}"
-            _mask(b, path, root, null)
+            _mask(b, path, facts.kernel_paths.get(path), root, null)
         b.close(null)
     b.origin, b.note = "", ""
 
@@ -57,25 +72,52 @@ def _make_readonly(b: Builder, path: str, root: Slot) -> None:
         b.close(there)
 
 
-def _mask(b: Builder, path: str, root: Slot, null: Slot) -> None:
+def _mask(b: Builder, path: str, hint: int | None, root: Slot, null: Slot) -> None:
+    """Covers what is at the path.
+
+    hint is what the host has there, for the kernel's own file systems, which saves the steps for
+    what cannot be. A wrong hint never leaves a path unmasked: the kernel refuses to mount a file
+    over a directory or the reverse, and what appears after all stops the program.
+    """
     relative = "/".join(components(path))
-    missing = (ENOENT, ENOTDIR, EACCES)
-    directory = b.openat2(
-        root, relative, f.O_PATH | f.O_DIRECTORY, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
-    )
-    with b.if_ok(directory):
-        fs = b.fsopen("tmpfs")
-        b.fsconfig_set(fs, "source", "tmpfs")
-        b.fsconfig_set(fs, "nr_inodes", "2")
-        b.fsconfig_create(fs)
-        cover = b.fsmount(fs, _COVER, "cover")
-        b.move_mount(cover, directory)
-        b.close(cover)
-        b.close(directory)
-    with b.if_failed(directory):
-        file = b.openat2(root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing)
-        with b.if_ok(file):
-            tree = b.open_tree(null, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH, "cover")
-            b.move_mount(tree, file)
-            b.close(tree)
-            b.close(file)
+    missing: tuple[int, ...] = (ENOENT, ENOTDIR)
+    if hint is None:
+        directory = b.openat2(
+            root, relative, f.O_PATH | f.O_DIRECTORY, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
+        )
+        with b.if_ok(directory):
+            _cover_directory(b, directory)
+        with b.if_failed(directory):
+            file = b.openat2(
+                root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
+            )
+            with b.if_ok(file):
+                _cover_file(b, file, null)
+        return
+    there = b.openat2(root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing)
+    with b.if_ok(there):
+        if hint == 0:
+            b.fail(EAGAIN, f"{path} has only now appeared; try again")
+            b.release(there)
+        elif hint & f.S_IFMT == f.S_IFDIR:
+            _cover_directory(b, there)
+        else:
+            _cover_file(b, there, null)
+
+
+def _cover_directory(b: Builder, directory: Slot) -> None:
+    fs = b.fsopen("tmpfs")
+    b.fsconfig_set(fs, "source", "tmpfs")
+    b.fsconfig_set(fs, "nr_inodes", "2")
+    b.fsconfig_create(fs)
+    cover = b.fsmount(fs, _COVER, "cover")
+    b.move_mount(cover, directory)
+    b.close(cover)
+    b.close(directory)
+
+
+def _cover_file(b: Builder, file: Slot, null: Slot) -> None:
+    cover = b.open_tree(null, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH, "cover")
+    b.move_mount(cover, file)
+    b.close(cover)
+    b.close(file)

@@ -58,7 +58,7 @@ def bind_sources(
     trees: dict[int, Slot] = {}
     for i, mount in enumerate(config.get("mounts") or ()):
         options = parse(mount, i)
-        if options.bind:
+        if options.bind and not options.remount:
             b.origin = f"/mounts/{i}"
             trees[i] = _clone_source(b, mount, i, options, facts, request)
             b.mount_setattr(
@@ -131,11 +131,10 @@ def target(
     )
     if not exception:
         b.step("fstatfs", fd, SCRATCH)
-        proc = b.slot("in-proc")
-        b.expect(STATFS_TYPE, 8, f.PROC_SUPER_MAGIC, EPERM, tolerate=(EPERM,), out=proc)
-        with b.if_ok(proc):
-            b.fail(EPERM, f"{destination} is inside /proc, where only files that the runtime knows may be mounted")
-        b.release(proc)
+        b.refuse(
+            STATFS_TYPE, 8, f.PROC_SUPER_MAGIC, EPERM,
+            f"{destination} is inside /proc, where only files that the runtime knows may be mounted",
+        )
     return fd
 
 

@@ -15,6 +15,7 @@ from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for, is_rootless
 from pyrunc.errors import Error
+from pyrunc.host.facts import listen_fds
 from pyrunc.host.launch import Init, fill, memory_file
 from pyrunc.host.processes import exit_status, reap, start_time
 from pyrunc.program.verify import verify
@@ -95,6 +96,7 @@ class Creation:
     def __init__(self, rt: "Runtime", request: Request) -> None:
         """Compiles and verifies; nothing has an effect yet."""
         check_id(request.id)
+        check_preserved(request.preserve_fds)
         self.rt = rt
         self.request = request
         self.config, self.data = load_with_text(request.bundle)
@@ -164,7 +166,6 @@ class Creation:
             self.program = self._compile()
         descriptors = self._descriptors(console_socket, console)
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
-        check_preserved(preserve)
         try:
             self.init = Init(self.program, descriptors, preserve)
         finally:
@@ -300,12 +301,13 @@ class Creation:
         members.kill_all(self.plan.record(), _SIGKILL)
 
 
-def check_preserved(numbers: range) -> None:
-    for fd in numbers:
+def check_preserved(preserve_fds: int) -> None:
+    """Raises Error unless all descriptors that are to be passed on are the caller's: has to come before
+    any other is opened, which would take the number of a missing one and be passed on instead of it."""
+    for fd in range(3, 3 + preserve_fds + listen_fds()):
         try:
             posix.fstat(fd)
         except OSError:
             raise Error(
                 f"--preserve-fds and LISTEN_FDS cover descriptor {fd}, which is not open"
             ) from None
-

@@ -8,6 +8,7 @@ from errno import ENOENT, ENOTDIR
 from _stat import S_ISREG
 
 from pyrunc.compile.facts import Facts
+from pyrunc.compile.masks import kernel_paths
 from pyrunc.compile.mount_options import parse
 from pyrunc.compile.mounts import source_path
 from pyrunc.compile.namespaces import FILES
@@ -51,6 +52,7 @@ def gather(
         cgroups=cgroups,
         layout=layout,
         kcore=_exists("/proc/kcore"),
+        kernel_paths={path: _mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
     )
     process = config.get("process") or {}
@@ -65,12 +67,16 @@ def gather(
     return facts
 
 
-def _exists(path: str) -> bool:
+def _mode(path: str) -> int:
+    """st_mode, or 0 for what is not there."""
     try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
+        return posix.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _exists(path: str) -> bool:
+    return _mode(path) != 0
 
 
 def real_path(path: str) -> str:

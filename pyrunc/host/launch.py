@@ -68,7 +68,7 @@ def _forget_leaked(keep: set[int]) -> None:
 class Init:
     """A running init. pid is its first process, and then the container's."""
 
-    __slots__ = ("_clone", "_command", "_report", "pid", "program")
+    __slots__ = ("_command", "_report", "pid", "program")
 
     def __init__(
         self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
@@ -85,9 +85,6 @@ class Init:
         for fd in keep:
             posix.set_inheritable(fd, True)
         self.program = program
-        calls = [step.call for step in program.steps]
-        # The step that clones, until it is known what it made.
-        self._clone = calls.index("clone") if "clone" in calls else len(calls)
         try:
             self.pid = posix.posix_spawn(
                 f"/proc/self/fd/{executable}", [b"pyrunc-init", b"%d" % code], {},
@@ -118,29 +115,21 @@ class Init:
 
         Raises Error for a step that failed. Follows the container's process as it is cloned.
         """
-        record = self.receive()
-        while record is not None:
+        while True:
+            record = self.receive()
+            if record is None:
+                return 0
             kind, step, value, text = record
-            if kind == PID:
-                self._follow(value)
-                record = self.receive()
-                continue
-            if self._clone < step and (pid := self.receive()):
-                # The clone was quicker than the one that reports its pid, which comes next then.
-                self._follow(pid[2])
             if kind == SYNC:
                 return value
-            from pyrunc.program.explain import failure
+            if kind == FAILURE:
+                from pyrunc.program.explain import failure
 
-            failed = self.program.steps[step]
-            raise Error(failure(failed, -value if value < 0 else 0, value, text), pointer=failed.origin)
-        return 0
-
-    def _follow(self, pid: int) -> None:
-        """The container's process takes the place of the one that cloned it, which ends by itself."""
-        posix.waitpid(self.pid, 0)
-        self.pid = pid
-        self._clone = len(self.program.steps)
+                failed = self.program.steps[step]
+                raise Error(failure(failed, -value if value < 0 else 0, value, text), pointer=failed.origin)
+            # The container's process takes the place of the one that cloned it, which has ended.
+            posix.waitpid(self.pid, 0)
+            self.pid = value
 
     def answer(self) -> None:
         """Lets init go on after a sync point."""

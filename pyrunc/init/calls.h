@@ -10,7 +10,7 @@
 #define OP_FAIL 8
 #define OP_EXIT 9
 #define OP_LOAD 10
-#define OP_SET 11
+#define OP_REFUSE 11
 #define FIRST_CALL 64
 #define CALL_COUNT 50
 static const short call_numbers[] = {

@@ -224,6 +224,9 @@ static long run_hook(const int64_t *args)
 	if ((unsigned long)error > -4096UL)
 		return (long)error;
 	CALL3(__NR_lseek, args[3], 0, 0);
+	/* What an earlier hook wrote is not this one's. */
+	CALL2(__NR_ftruncate, args[4], 0);
+	CALL3(__NR_lseek, args[4], 0, 0);
 	clone.flags = 0x1000; /* CLONE_PIDFD */
 	clone.pidfd = (uint64_t)&pidfd;
 	clone.exit_signal = 17; /* SIGCHLD */
@@ -261,14 +264,27 @@ static uint32_t hook_output(const struct step *step, const int64_t *args, char *
 
 /* ---- steps --------------------------------------------------------------- */
 
+/*
+ * The child goes on only once its pid is reported and its parent has ended, which it sees as the
+ * end of a pipe: the runtime knows whom it is dealing with before anything else happens.
+ */
 static long clone_and_leave(uint32_t step, void *args, size_t size)
 {
-	long pid = CALL2(__NR_clone3, args, size);
+	int ends[2];
+	long pid = CALL2(__NR_pipe2, ends, 02000000 /* O_CLOEXEC */);
 
-	if (pid <= 0)
+	if (pid < 0)
 		return pid;
-	report(RECORD_PID, step, pid, 0, 0);
-	leave(0);
+	pid = CALL2(__NR_clone3, args, size);
+	if (pid > 0) {
+		report(RECORD_PID, step, pid, 0, 0);
+		leave(0);
+	}
+	CALL1(__NR_close, ends[1]);
+	if (pid == 0)
+		read_byte(ends[0]);
+	CALL1(__NR_close, ends[0]);
+	return pid;
 }
 
 static long store(int64_t place, int64_t offset, int64_t value, int64_t width)
@@ -343,8 +359,10 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 		return load_field(args) == (uint64_t)args[3] ? 0 : failed(args[4]);
 	case OP_LOAD:
 		return is_field(args[0]) ? (long)load_field(args) : -E_INVAL;
-	case OP_SET:
-		return args[0];
+	case OP_REFUSE:
+		if (!is_field(args[0]))
+			return -E_INVAL;
+		return load_field(args) == (uint64_t)args[3] ? failed(args[4]) : 0;
 	case OP_CLONE:
 		return clone_and_leave(index, (void *)args[0], args[1]);
 	case OP_SYNC:

@@ -145,12 +145,13 @@ class Builder:
     ) -> None:
         self.step("expect", scratch, width, mask, value, errno, note=note, tolerate=tolerate, out=out)
 
+    def refuse(self, scratch: Scratch, width: int, value: int, errno: int, note: str) -> None:
+        """Fails with an errno where a field of the scratch area has a value."""
+        self.step("refuse", scratch, width, -1, value, errno, note=note)
+
     def load(self, scratch: Scratch, width: int, mask: int, name: str) -> Slot:
         """A field of the scratch area as a slot's value."""
         return self._fd(name, (), "", "load", scratch, width, mask)
-
-    def set(self, slot: Slot, value: int) -> None:
-        self.step("set", value, out=slot)
 
     def release(self, slot: Slot) -> None:
         """Gives a slot that holds no descriptor back."""

@@ -34,9 +34,10 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     # give up with an errno
     "fail": ("", ("errno",)),
     "exit": ("", ("int",)),
-    # a masked field of the scratch area, or a constant, as a slot's value
+    # a masked field of the scratch area as a slot's value
     "load": ("value", ("scratch", "width", "mask")),
-    "set": ("value", ("oct",)),
+    # the opposite of expect: fail with an errno where the field has the value
+    "refuse": ("", ("scratch", "width", "mask", "value", "errno")),
 }
 
 CALLS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -159,15 +159,19 @@ def _arguments(step: Step) -> list[str]:
     return shown
 
 
+_COMPARISONS = ("expect", "refuse")
+
+
 def _expectation(step: Step) -> str:
     args: tuple[Any, ...] = step.args
     scratch, width, mask, value, errno = args
     place = f"buffer[{scratch.offset}:{scratch.offset + width}]"
     full = (1 << 8 * width) - 1
+    relation = "==" if step.call == "expect" else "!="
     if mask & full != full:
-        return f"expect({place} & 0{mask & full:o} == 0{value:o}, else {errno_name(errno)})"
+        return f"{step.call}({place} & 0{mask & full:o} {relation} 0{value:o}, else {errno_name(errno)})"
     shown = text(bytes((value,))) if width == 1 and 0x20 <= value < 0x7F else hex(value)
-    return f"expect({place} == {shown}, else {errno_name(errno)})"
+    return f"{step.call}({place} {relation} {shown}, else {errno_name(errno)})"
 
 
 def line(step: Step) -> str:
@@ -175,7 +179,7 @@ def line(step: Step) -> str:
     if step.call in ("if_ok", "if_failed") and step.args:
         return f"{step.call}({step.args[0]!r}):"
     try:
-        shown = _expectation(step) if step.call == "expect" else f"{step.call}({', '.join(_arguments(step))})"
+        shown = _expectation(step) if step.call in _COMPARISONS else f"{step.call}({', '.join(_arguments(step))})"
     except (TypeError, ValueError, IndexError, AttributeError):
         # verify describes with this what it refuses, and that may be anything.
         shown = f"{step.call}({', '.join(map(repr, step.args))})"
@@ -333,7 +337,7 @@ def failure(step: Step, errno: int, value: int, output: str) -> str:
     reason = f"{strerror(errno)} ({errno_name(errno)})"
     if step.call == "fail":
         return step.note or reason
-    if step.call == "expect":
+    if step.call in _COMPARISONS:
         return _sentence((step.note or line(step), reason))
     if step.call in ("execve", "faccessat2"):
         # Engines look for the C library's words in lower case.

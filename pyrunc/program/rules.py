@@ -389,7 +389,6 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "prctl": _prctl,
     "read": _fills_scratch,
     "seccomp": _seccomp,
-    "set": _number,
     "setgroups": _credentials,
     "setns": _setns,
     "setresgid": _credentials,
