@@ -13,7 +13,7 @@ from pyrunc.compile.facts import Request
 from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
-from pyrunc.container.plan import facts_for, is_rootless
+from pyrunc.container.plan import facts_for
 from pyrunc.errors import Error
 from pyrunc.host.facts import listen_fds
 from pyrunc.host.launch import Init, fill, memory_file

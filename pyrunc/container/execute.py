@@ -38,6 +38,7 @@ def execute(
     for value, flag in ((apparmor, "--apparmor"), (process_label, "--process-label")):
         if value:
             raise Error(f"{flag} is not supported")
+    check_preserved(preserve_fds)
     directory = Directory.open(rt.root, id)
     try:
         record = directory.read()
