@@ -301,7 +301,9 @@ class Box:
             for name in names:
                 os.lchown(os.path.join(directory, name), host, host)
 
-    def mount(self, destination: str, type: str = "bind", source: str = "", options: Sequence[str] = ()) -> None:
+    def mount(
+        self, destination: str, type: str = "bind", source: str = "", options: Sequence[str] = ()
+    ) -> None:
         entry: dict[str, Any] = {"destination": destination, "type": type, "options": list(options)}
         entry["source"] = source or type
         if type == "bind" and not {"bind", "rbind"} & set(options):
@@ -327,7 +329,9 @@ class Box:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("LISTEN_", "NOTIFY_"))}
         return {**environment, name: value, **(extra or {})}
 
-    def spawn(self, *words: str, glob: Sequence[str] = (), env: dict[str, str] | None = None, **options: Any) -> Any:
+    def spawn(
+        self, *words: str, glob: Sequence[str] = (), env: dict[str, str] | None = None, **options: Any
+    ) -> Any:
         """Start `runtime --root ROOT WORDS…` and return the Popen; what still runs at the end is killed."""
         options.setdefault("stdin", subprocess.DEVNULL)
         command = [*self.command, "--root", str(self.root), *glob, *words]

@@ -254,5 +254,3 @@ def test_devices_open_as_the_list_says(planned: Planner) -> None:
         plan = planned(devices=rules)
         assert run(plan, script) == (0, expected), rules
         tree.destroy(plan.record())
-
-

@@ -37,7 +37,15 @@ def test_a_container_s_life_as_containerd_leads_it(box: Box) -> None:
     process = {**box.process, "args": ["/bin/sleep", "1000"]}
     (box.bundle / "exec.json").write_text(json.dumps(process))
     exec_pid = box.bundle / "exec.pid"
-    words = ["exec", "--process", str(box.bundle / "exec.json"), "--detach", "--pid-file", str(exec_pid), box.id]
+    words = [
+        "exec",
+        "--process",
+        str(box.bundle / "exec.json"),
+        "--detach",
+        "--pid-file",
+        str(exec_pid),
+        box.id,
+    ]
     box.verb(*words, glob=glob).ok()
     assert int(exec_pid.read_text()) in pids_in_cgroups(box.id)
     box.verb("kill", box.id, "15", glob=glob).ok()
@@ -121,7 +129,9 @@ def test_the_caller_as_a_subreaper_gets_the_container_as_its_child(box: Box) -> 
     runtime = [*box.command, "--root", str(box.root)]
     create = [*runtime, "create", "--bundle", str(box.bundle), "--pid-file", pid_file, box.id]
     words = ["/usr/bin/python3", "-c", shim, pid_file, *create, "--", *runtime, "start", box.id]
-    result = subprocess.run(words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True)
+    result = subprocess.run(
+        words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True
+    )
     assert result.stdout.strip() == "23", result
 
 
@@ -137,7 +147,9 @@ def test_the_caller_as_a_subreaper_gets_a_detached_exec_as_its_child(box: Box) -
     runtime = [*box.command, "--root", str(box.root)]
     execute = [*runtime, "exec", "--detach", "--pid-file", pid_file, box.id, "/bin/sh", "-c", "exit 31"]
     words = ["/usr/bin/python3", "-c", shim, pid_file, *execute]
-    result = subprocess.run(words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True)
+    result = subprocess.run(
+        words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True
+    )
     assert result.stdout.strip() == "31", result
 
 
@@ -172,7 +184,14 @@ def test_features_is_a_document_that_engines_read(box: Box) -> None:
     document = json.loads(box.verb("features").ok().out)
     assert document["ociVersionMin"].startswith("1.")
     assert document["ociVersionMax"].startswith("1.")
-    assert set(document["hooks"]) >= {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
+    assert set(document["hooks"]) >= {
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    }
     assert "rbind" in document["mountOptions"]
     assert "network" in document["linux"]["namespaces"]
     assert "CAP_CHOWN" in document["linux"]["capabilities"]

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -379,7 +378,9 @@ def test_warnings_go_to_the_log_too(box: Box) -> None:
     box.save()
     glob = ["--log", str(log), "--log-format", "json"]
     box.verb("run", "--bundle", str(box.bundle), box.id, glob=glob).ok()
-    assert [e["level"] for e in map(json.loads, log.read_text().splitlines()) if "/hostnam" in e["msg"]] == ["warning"]
+    assert [e["level"] for e in map(json.loads, log.read_text().splitlines()) if "/hostnam" in e["msg"]] == [
+        "warning"
+    ]
 
 
 @pytest.mark.parametrize("word", ["yaml", "JSON "])

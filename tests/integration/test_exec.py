@@ -61,7 +61,9 @@ def test_exec_s_process_has_the_limits_of_the_container_s(box: Box) -> None:
     assert status["CapEff"] == status["CapBnd"] == "0000000020000420"
     assert status["NoNewPrivs"] == "1"
     assert "KEY=from config\n" in out
-    assert [line.split()[3:5] for line in out.splitlines() if line.startswith("Max open files")] == [["100", "200"]]
+    assert [line.split()[3:5] for line in out.splitlines() if line.startswith("Max open files")] == [
+        ["100", "200"]
+    ]
 
 
 def test_exec_in_the_container_sees_its_processes(box: Box) -> None:
@@ -84,7 +86,9 @@ def test_exec_working_directory(box: Box) -> None:
     assert box.exec_sh("pwd", "--cwd", "/usr/bin") == "/usr/bin\n"
 
 
-@pytest.mark.parametrize(("flag", "uid", "gid"), [("1000", 1000, 0), ("1000:1001", 1000, 1001), ("0:5", 0, 5)])
+@pytest.mark.parametrize(
+    ("flag", "uid", "gid"), [("1000", 1000, 0), ("1000:1001", 1000, 1001), ("0:5", 0, 5)]
+)
 def test_exec_user(box: Box, flag: str, uid: int, gid: int) -> None:
     box.sleeping()
     status = parse_status(box.exec_sh("cat /proc/self/status", "--user", flag))

@@ -83,7 +83,11 @@ def test_a_hook_gets_the_state_on_stdin(recording: Box, kind: str) -> None:
     assert state["annotations"] == {"key": "value"}
     if kind in ("prestart", "createRuntime", "poststart"):
         assert state["pid"] == pid
-    expected = {"startContainer": ("created",), "poststart": ("created", "running") if box.is_runc else ("running",), "poststop": ("stopped",)}
+    expected = {
+        "startContainer": ("created",),
+        "poststart": ("created", "running") if box.is_runc else ("running",),
+        "poststop": ("stopped",),
+    }
     assert state["status"] in expected.get(kind, ("creating",))
 
 
@@ -115,7 +119,9 @@ def test_the_root_can_be_changed_by_a_create_runtime_hook_through_the_pid(record
     """Podman's network and nvidia's driver files come this way: nsenter into /proc/PID/ns."""
     box = recording
     script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); nsenter -t $pid -n ip link add dummy7 type dummy || nsenter -t $pid -n true"
-    box.hook("createRuntime", script + f"; nsenter -t $pid -n readlink /proc/self/ns/net >> {box.place}/record")
+    box.hook(
+        "createRuntime", script + f"; nsenter -t $pid -n readlink /proc/self/ns/net >> {box.place}/record"
+    )
     out = box.sh("readlink /proc/self/ns/net")
     assert recorded(box) == out.split()
 
@@ -125,7 +131,13 @@ def test_a_hook_gets_its_own_arguments_and_environment(recording: Box, kind: str
     box = recording
     where = "/record" if kind in INSIDE else str(box.place / "record")
     box.config["hooks"] = {
-        kind: [{"path": "/bin/sh", "args": ["sh", "-c", f'echo "$0 $KEY $SECRET" >> {where}', "zero"], "env": ["KEY=value"]}]
+        kind: [
+            {
+                "path": "/bin/sh",
+                "args": ["sh", "-c", f'echo "$0 $KEY $SECRET" >> {where}', "zero"],
+                "env": ["KEY=value"],
+            }
+        ]
     }
     box.args("/bin/sleep", "1000")
     box.run("-d", env={"SECRET": "of the host"}).ok()
@@ -246,7 +258,7 @@ def test_a_hook_with_a_relative_path_is_refused(box: Box) -> None:
 def test_no_descriptor_of_the_runtime_reaches_a_hook(recording: Box) -> None:
     box = recording
     for kind in ("createRuntime", "createContainer", "startContainer"):
-        record(box, kind, "for f in /proc/$$/fd/*; do echo -n \"${f##*/} \"; readlink $f || echo; done")
+        record(box, kind, 'for f in /proc/$$/fd/*; do echo -n "${f##*/} "; readlink $f || echo; done')
     box.run().ok()
     text = (box.place / "record").read_text()
     assert str(box.root) not in text

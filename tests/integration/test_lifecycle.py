@@ -184,7 +184,9 @@ def test_a_bad_id_is_refused(box: Box, id: str) -> None:
     assert result.err
     after = [name for name in os.listdir(box.place) if not name.startswith(("out", "err"))]
     assert set(after) <= {*before, "state"}
-    assert not box.root.exists() or not [p for p in box.root.rglob("*") if p.name != "state.json" and p.is_dir()]
+    assert not box.root.exists() or not [
+        p for p in box.root.rglob("*") if p.name != "state.json" and p.is_dir()
+    ]
 
 
 @pytest.mark.parametrize("id", ["a", "A-b_c.d+e", "0", "x" * 200])
@@ -256,7 +258,9 @@ def test_kill_of_a_stopped_container_is_refused(box: Box) -> None:
 
 
 def test_kill_signals_the_first_process_only(box: Box) -> None:
-    box.script("sleep 1000 & echo $! > /tmp/child; trap 'echo got it' USR1; echo ready; while :; do usleep 10000; done")
+    box.script(
+        "sleep 1000 & echo $! > /tmp/child; trap 'echo got it' USR1; echo ready; while :; do usleep 10000; done"
+    )
     box.run("-d").ok()
     out = box.last_out
     wait_for(lambda: "ready" in out.read_text(), "the trap")
@@ -622,9 +626,13 @@ def test_a_container_without_cgroup_leftovers_after_a_child_cgroup(box: Box) -> 
     """A container with its cgroups mounted writable may make children; delete removes them too."""
     box.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev"])
     box.add_namespace("cgroup")
-    box.script("for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir -p $d/child/grandchild 2>/dev/null; done; sleep 1000")
+    box.script(
+        "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir -p $d/child/grandchild 2>/dev/null; done; sleep 1000"
+    )
     box.run("-d").ok()
-    wait_for(lambda: [p for p in cgroups_named(box.id) if os.path.isdir(f"{p}/child/grandchild")], "child cgroups")
+    wait_for(
+        lambda: [p for p in cgroups_named(box.id) if os.path.isdir(f"{p}/child/grandchild")], "child cgroups"
+    )
     box.delete("--force").ok()
     box.clean()
 

@@ -93,7 +93,9 @@ def test_a_user_namespace_owns_the_other_namespaces(box: Box) -> None:
     """Root inside may set the hostname and mount, since those namespaces belong to its user namespace."""
     box.user_namespace()
     box.capabilities("CAP_SYS_ADMIN")
-    assert box.sh("hostname changed; hostname; mount -t tmpfs none /mnt && echo mounted") == "changed\nmounted\n"
+    assert (
+        box.sh("hostname changed; hostname; mount -t tmpfs none /mnt && echo mounted") == "changed\nmounted\n"
+    )
 
 
 def test_files_made_in_a_user_namespace_belong_to_the_mapped_user(box: Box) -> None:

@@ -274,7 +274,10 @@ def test_the_process_has_default_signal_dispositions_and_mask(box: Box) -> None:
     """What the runtime or its caller ignores or blocks must not be inherited."""
     box.args("/bin/cat", "/proc/self/status")
     box.save()
-    before, box.command = box.command, ["sh", "-c", 'trap "" HUP PIPE QUIT USR1; exec "$@"', "sh", *box.command]
+    before, box.command = (
+        box.command,
+        ["sh", "-c", 'trap "" HUP PIPE QUIT USR1; exec "$@"', "sh", *box.command],
+    )
     try:
         status = parse_status(box.verb("run", "--bundle", str(box.bundle), box.id).ok().out)
     finally:

@@ -221,7 +221,9 @@ def test_a_bind_mount_keeps_the_flags_of_its_source(box: Box) -> None:
         (["nosymfollow"], {"nosymfollow"}, set()),
     ],
 )
-def test_bind_mount_options_are_in_effect(box: Box, options: list[str], expected: set[str], absent: set[str]) -> None:
+def test_bind_mount_options_are_in_effect(
+    box: Box, options: list[str], expected: set[str], absent: set[str]
+) -> None:
     if box.is_runc and options == ["nosymfollow"]:
         pytest.skip("runc differs: nosymfollow came with 1.2")
     source = box.place / "source"
@@ -255,7 +257,11 @@ def test_mount_propagation_options(box: Box, option: str, expected: list[str]) -
 
 
 def test_tmpfs_options(box: Box) -> None:
-    box.mount("/new", "tmpfs", options=["nosuid", "nodev", "size=1m", "mode=1757", "uid=12", "gid=34", "nr_inodes=99"])
+    box.mount(
+        "/new",
+        "tmpfs",
+        options=["nosuid", "nodev", "size=1m", "mode=1757", "uid=12", "gid=34", "nr_inodes=99"],
+    )
     fill = "dd if=/dev/zero of=/new/x bs=1M count=2 2>&1"
     out = box.sh(f"stat -c '%a %u %g' /new; grep ' /new ' /proc/self/mountinfo; {fill}; true")
     assert out.startswith("1757 12 34\n")
@@ -282,7 +288,9 @@ def test_tmpcopyup_fills_a_tmpfs_with_what_it_covers(box: Box) -> None:
     (box.rootfs / "data/sub/link").symlink_to("../file")
     (box.rootfs / "data/file").chmod(0o640)
     box.mount("/data", "tmpfs", options=["tmpcopyup"])
-    out = box.sh("cat /data/sub/link; stat -c %a /data/file; echo changed > /data/file; grep ' /data ' /proc/self/mountinfo")
+    out = box.sh(
+        "cat /data/sub/link; stat -c %a /data/file; echo changed > /data/file; grep ' /data ' /proc/self/mountinfo"
+    )
     assert out.startswith("text\n640\n")
     assert " - tmpfs " in out
     assert (box.rootfs / "data/file").read_text() == "text\n"
@@ -531,7 +539,9 @@ def test_default_devices_exist_with_their_numbers_and_modes(box: Box) -> None:
 
 
 def test_the_links_in_dev(box: Box) -> None:
-    out = box.sh("cd /dev; for f in fd stdin stdout stderr ptmx; do echo $f $(readlink $f); done; echo ok >> /dev/stdout")
+    out = box.sh(
+        "cd /dev; for f in fd stdin stdout stderr ptmx; do echo $f $(readlink $f); done; echo ok >> /dev/stdout"
+    )
     assert out.splitlines() == [
         "fd /proc/self/fd",
         "stdin /proc/self/fd/0",
@@ -544,17 +554,29 @@ def test_the_links_in_dev(box: Box) -> None:
 
 def test_null_and_zero_work_and_mknod_of_a_disk_does_not(box: Box) -> None:
     box.capabilities("CAP_MKNOD")
-    out = box.sh("echo x > /dev/null; head -c 3 /dev/zero | od -An -tx1; mknod /tmp/sda b 8 0 2>&1; cat /tmp/sda 2>&1 || true")
+    out = box.sh(
+        "echo x > /dev/null; head -c 3 /dev/zero | od -An -tx1; mknod /tmp/sda b 8 0 2>&1; cat /tmp/sda 2>&1 || true"
+    )
     assert out.splitlines()[0].split() == ["00", "00", "00"]
     assert "Operation not permitted" in out or "Permission denied" in out or "No such device" in out
 
 
 def test_a_configured_device(box: Box) -> None:
     box.linux["devices"] = [
-        {"path": "/dev/mine/dev", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640, "uid": 12, "gid": 34},
+        {
+            "path": "/dev/mine/dev",
+            "type": "c",
+            "major": 1,
+            "minor": 7,
+            "fileMode": 0o640,
+            "uid": 12,
+            "gid": 34,
+        },
         {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
     ]
-    box.linux["resources"]["devices"].append({"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rwm"})
+    box.linux["resources"]["devices"].append(
+        {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rwm"}
+    )
     out = box.sh("stat -c '%F %t:%T %a %u:%g' /dev/mine/dev /dev/pipe")
     assert out.splitlines()[0] == "character special file 1:7 640 12:34"
     assert out.splitlines()[1].startswith("fifo 0:0 600")
@@ -562,13 +584,17 @@ def test_a_configured_device(box: Box) -> None:
 
 def test_a_configured_device_is_usable(box: Box) -> None:
     box.linux["devices"] = [{"path": "/dev/filled", "type": "c", "major": 1, "minor": 7, "fileMode": 0o666}]
-    box.linux["resources"]["devices"].append({"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rwm"})
+    box.linux["resources"]["devices"].append(
+        {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rwm"}
+    )
     assert "No space left" in box.run_script("echo x > /dev/filled").err
 
 
 def test_a_configured_device_may_replace_a_default_one(box: Box) -> None:
     box.linux["devices"] = [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}]
-    box.linux["resources"]["devices"].append({"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"})
+    box.linux["resources"]["devices"].append(
+        {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}
+    )
     assert box.sh("stat -c '%t:%T' /dev/null") == "1:3\n"
 
 

@@ -26,7 +26,9 @@ def test_a_working_directory_through_a_leaked_descriptor_is_refused(box: Box, nu
 def test_exec_with_a_working_directory_through_a_leaked_descriptor_is_refused(box: Box, number: int) -> None:
     """CVE-2024-21626, through exec --cwd."""
     box.sleeping()
-    result = box.exec("/bin/sh", "-c", "pwd -P; ls -a ../../../..", flags=["--cwd", f"/proc/self/fd/{number}"])
+    result = box.exec(
+        "/bin/sh", "-c", "pwd -P; ls -a ../../../..", flags=["--cwd", f"/proc/self/fd/{number}"]
+    )
     assert result.code != 0, result
     assert "lost+found" not in result.out
 
@@ -58,7 +60,10 @@ def test_the_program_file_of_the_waiting_process_cannot_be_written(box: Box) -> 
 def test_executing_its_own_program_from_inside_does_not_run_a_file_of_the_host(box: Box) -> None:
     """CVE-2019-5736: args of /proc/self/exe run the runtime itself, with the image's libraries."""
     box.args("/proc/self/exe", "--version")
-    before = {p: p.stat().st_mtime_ns for p in (Path("/usr/bin/python3"), Path(shutil.which(box.command[0]) or "/bin/sh"))}
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in (Path("/usr/bin/python3"), Path(shutil.which(box.command[0]) or "/bin/sh"))
+    }
     result = box.run()
     assert result.code != 0 or "busybox" in result.out.lower() or "runc" in result.out
     assert {p: p.stat().st_mtime_ns for p in before} == before
@@ -241,7 +246,9 @@ def test_the_state_directory_is_private(box: Box) -> None:
 
 
 def test_the_container_cannot_start_itself_or_reach_the_state(box: Box) -> None:
-    assert str(box.root) not in box.sh("cat /proc/self/mountinfo; find / -xdev -name state.json 2>/dev/null; true")
+    assert str(box.root) not in box.sh(
+        "cat /proc/self/mountinfo; find / -xdev -name state.json 2>/dev/null; true"
+    )
 
 
 def test_the_keyring_of_the_caller_is_not_the_container_s(box: Box) -> None:
@@ -258,7 +265,9 @@ def test_no_new_keyring_joins_none(box: Box) -> None:
 
 
 def test_a_container_cannot_regain_writable_readonly_paths_by_remounting(box: Box) -> None:
-    result = box.run_script("mount -o remount,rw,bind /proc/sys; umount /proc/kcore; echo 1 > /proc/sys/kernel/panic")
+    result = box.run_script(
+        "mount -o remount,rw,bind /proc/sys; umount /proc/kcore; echo 1 > /proc/sys/kernel/panic"
+    )
     assert result.code != 0
 
 

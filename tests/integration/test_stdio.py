@@ -21,7 +21,9 @@ def listed(text: str) -> dict[int, str]:
     return found
 
 
-def with_descriptors(box: Box, numbers: dict[int, Path], *words: str, env: dict[str, str] | None = None) -> int:
+def with_descriptors(
+    box: Box, numbers: dict[int, Path], *words: str, env: dict[str, str] | None = None
+) -> int:
     """Run a verb in a child that has exactly these descriptors beside stdio; the shell puts them in place."""
     redirections = " ".join(f"{n}<>{path}" for n, path in numbers.items())
     command = ["bash", "-c", f'exec {redirections}; exec "$@"', "bash"]
@@ -110,7 +112,9 @@ def test_preserve_fds_passes_that_many_and_no_more(box: Box) -> None:
     for number in (3, 4, 5):
         files[number] = box.place / f"fd{number}"
         files[number].write_text(f"content of {number}\n")
-    assert with_descriptors(box, files, "run", "--preserve-fds", "2", "--bundle", str(box.bundle), box.id) == 0
+    assert (
+        with_descriptors(box, files, "run", "--preserve-fds", "2", "--bundle", str(box.bundle), box.id) == 0
+    )
     text = box.output()
     assert "content of 3\ncontent of 4\n" in text
     assert "fd5" not in text
@@ -121,7 +125,12 @@ def test_preserve_fds_of_exec(box: Box) -> None:
     file = box.place / "fd3"
     file.write_text("content\n")
     files = {3: file, 4: box.place / "fd4"}
-    assert with_descriptors(box, files, "exec", "--preserve-fds", "1", box.id, "/bin/sh", "-c", f"{LIST}; cat <&3") == 0
+    assert (
+        with_descriptors(
+            box, files, "exec", "--preserve-fds", "1", box.id, "/bin/sh", "-c", f"{LIST}; cat <&3"
+        )
+        == 0
+    )
     assert "content\n" in box.output()
     assert "fd4" not in box.output()
 

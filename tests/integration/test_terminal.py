@@ -78,7 +78,9 @@ def test_the_terminal_has_the_configured_size(box: Box, console: FdSocket) -> No
 
 def test_the_container_s_terminal_is_its_controlling_one_and_console(box: Box, console: FdSocket) -> None:
     box.process["terminal"] = True
-    box.script("echo direct > /dev/tty; echo console > /dev/console; stat -c 'mode %a' /dev/console; stat -c %t:%T /dev/console")
+    box.script(
+        "echo direct > /dev/tty; echo console > /dev/console; stat -c 'mode %a' /dev/console; stat -c %t:%T /dev/console"
+    )
     box.create("--console-socket", console.path).ok()
     terminal = Terminal(console.receive()[1])
     box.start().ok()
@@ -127,7 +129,9 @@ def test_a_console_socket_nobody_listens_on_is_one_clear_error(box: Box, verb: s
     box.process["terminal"] = True
     box.save()
     flags = ["-d"] if verb == "run" else []
-    box.verb(verb, *flags, "--console-socket", str(path), "--bundle", str(box.bundle), box.id).failed(str(path))
+    box.verb(verb, *flags, "--console-socket", str(path), "--bundle", str(box.bundle), box.id).failed(
+        str(path)
+    )
     box.clean()
 
 
@@ -147,7 +151,9 @@ def test_a_console_socket_with_a_long_path_works(box: Box) -> None:
     box.process["terminal"] = True
     directory = box.place / ("d" * 60)
     directory.mkdir()
-    listener = FdSocket(Path(os.path.relpath(directory / "c.sock")) if len(str(directory)) > 90 else directory / "c.sock")
+    listener = FdSocket(
+        Path(os.path.relpath(directory / "c.sock")) if len(str(directory)) > 90 else directory / "c.sock"
+    )
     try:
         box.create("--console-socket", str(directory / "c.sock")).ok()
         os.close(listener.receive()[1])
@@ -224,7 +230,9 @@ def test_a_large_output_through_the_relay_is_whole(box: Box) -> None:
 
 def test_exec_with_a_terminal(box: Box) -> None:
     box.sleeping()
-    terminal, child = foreground(box, "exec", "-t", box.id, "/bin/sh", "-c", "tty; read x; echo got:$x; exit 8")
+    terminal, child = foreground(
+        box, "exec", "-t", box.id, "/bin/sh", "-c", "tty; read x; echo got:$x; exit 8"
+    )
     terminal.read_until("/dev/pts/0")
     terminal.write("hello\n")
     terminal.read_until("got:hello")
@@ -247,7 +255,12 @@ def test_exec_without_a_terminal_has_none(box: Box) -> None:
 
 def test_exec_takes_the_console_size_of_the_process_file(box: Box, console: FdSocket) -> None:
     box.sleeping()
-    process = {**box.process, "terminal": True, "consoleSize": {"height": 44, "width": 99}, "args": ["/bin/stty", "size"]}
+    process = {
+        **box.process,
+        "terminal": True,
+        "consoleSize": {"height": 44, "width": 99},
+        "args": ["/bin/stty", "size"],
+    }
     (box.place / "process.json").write_text(json.dumps(process))
     words = ["--process", str(box.place / "process.json"), "-d", "--console-socket", console.path]
     box.verb("exec", *words, box.id).ok()

@@ -194,19 +194,26 @@ def test_expect_looks_at_a_masked_field(init: str) -> None:
     assert finished(init, b) == (1, b"different ", (FAILURE, len(b.program.steps) - 1, -ENOENT, b""))
 
 
-def test_values_are_loaded_set_and_stored(init: str) -> None:
+def test_values_are_loaded_and_stored(init: str) -> None:
     b = builder()
     b.step("chdir", "/")
     b.getcwd()
     loaded = b.load(SCRATCH, 1, 0x0F, "low")
-    constant = b.slot("constant")
-    b.set(constant, 0x1234)
     data = Data("buffer", bytes(8))
     b.store(data, 0, loaded, 1)
-    b.store(data, 2, constant, 2)
-    b.store(data, 7, constant, 1)
+    b.store(data, 2, loaded, 2)
+    b.store(data, 7, loaded, 1)
     b.step("write", 1, data, 8)
-    assert finished(init, b) == (0, b"\x0f\0\x34\x12\0\0\0\x34", None)
+    assert finished(init, b) == (0, b"\x0f\0\x0f\0\0\0\0\x0f", None)
+
+
+def test_refuse_fails_where_the_value_is_there(init: str) -> None:
+    b = builder()
+    b.step("chdir", "/")
+    b.getcwd()
+    b.refuse(SCRATCH, 1, ord("("), ENOENT, "outside")
+    b.refuse(SCRATCH, 1, ord("/"), EACCES, "inside")
+    assert finished(init, b) == (1, b"", (FAILURE, len(b.program.steps) - 1, -EACCES, b""))
 
 
 @pytest.mark.parametrize(
@@ -287,13 +294,20 @@ def hook(b: Builder, path: str, *args: str, limit: int = 0) -> None:
 
 def test_hooks_get_the_state_their_environment_and_nothing_else(init: str, files: tuple[int, int]) -> None:
     b = builder()
+    hook(b, "/bin/true")
     hook(b, "/bin/sh", "-c", 'cat; echo " $A"; echo error >&2; ls /proc/self/fd', limit=10000)
-    hook(b, "/bin/cat")
     say(b, "done")
     assert finished(init, b, state=files[0], output=files[1]) == (0, b"done", None)
     output = os.pread(files[1], 1000, 0).decode()
     assert output.startswith('{"id": "x"} 1\nerror\n0\n1\n2\n')
-    assert output.endswith('{"id": "x"}')
+
+
+def test_a_failed_hook_is_not_charged_with_what_an_earlier_one_said(init: str, files: tuple[int, int]) -> None:
+    b = builder()
+    hook(b, "/bin/sh", "-c", "echo all is well")
+    hook(b, "/bin/false")
+    _, _, record = finished(init, b, state=files[0], output=files[1])
+    assert record == (FAILURE, 1, 1 << 8, b"")
 
 
 def test_a_failed_hook_is_reported_with_what_it_said(init: str, files: tuple[int, int]) -> None:
@@ -409,7 +423,7 @@ def whole(numbers: dict[str, int]) -> bytes:
         b.getcwd()
         b.expect(SCRATCH, 8, 0x2F, ENOENT, mask=0xFF, tolerate=(ENOENT,))
     b.load(SCRATCH, 8, -1, "loaded")
-    b.set(slot, 5)
+    b.refuse(SCRATCH, 8, 5, EINVAL, "refused")
     data = Data("buffer", bytes(64))
     b.store(data, 8, slot, 8)
     b.mkdirat(state, "name", tolerate=(EPERM,))
