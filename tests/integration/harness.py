@@ -27,10 +27,11 @@ from typing import Any
 
 BUSYBOX = "/usr/bin/busybox"
 APPLETS = (
-    "awk basename cat chmod chown cp cut date dd df dirname echo env expr false find grep head hostname id ifconfig "
-    "ip ipcalc kill killall ln ls md5sum mkdir mkfifo mknod mktemp mount mv nc nproc od pivot_root printenv printf ps "
-    "pwd readlink realpath rm rmdir sed seq setsid sh sleep sort stat stty sync tail tee test timeout touch tr true "
-    "tty umount uname unshare usleep wc xargs yes dnsdomainname setpriv chroot sysctl linux32 nsenter"
+    "awk basename cat chmod chown chroot cp cut date dd df dirname dnsdomainname echo env expr false "
+    "find grep head hostname id ifconfig ip ipcalc kill killall linux32 ln ls md5sum mkdir mkfifo "
+    "mknod mktemp mount mv nc nproc nsenter od pivot_root printenv printf ps pwd readlink realpath "
+    "rm rmdir sed seq setpriv setsid sh sleep sort stat stty sync sysctl tail tee test timeout touch "
+    "tr true tty umount uname unshare usleep wc xargs yes"
 ).split()
 DEFAULT_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 DEFAULT_CONFIG: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a user is told when something is wrong: one message that names the thing, exit code 1, nothing left."""
+"""What a user is told when something is wrong: one message that names it, exit code 1, nothing left."""
 
 import json
 import os

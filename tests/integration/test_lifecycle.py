@@ -214,8 +214,8 @@ def test_a_state_directory_with_a_long_name_works(box: Box) -> None:
 def test_kill_takes_the_signal_by_name_and_number(box: Box, word: str) -> None:
     box.script("trap 'echo got it; exit 3' TERM; echo ready; while :; do usleep 10000; done")
     box.run("-d").ok()
-    wait_for(lambda out=box.last_out: "ready" in out.read_text(), "the trap")
     out = box.last_out
+    wait_for(lambda: "ready" in out.read_text(), "the trap")
     box.kill(word).ok()
     wait_for(lambda: "got it" in out.read_text(), "the signal")
     box.wait_status("stopped")
@@ -258,9 +258,7 @@ def test_kill_of_a_stopped_container_is_refused(box: Box) -> None:
 
 
 def test_kill_signals_the_first_process_only(box: Box) -> None:
-    box.script(
-        "sleep 1000 & echo $! > /tmp/child; trap 'echo got it' USR1; echo ready; while :; do usleep 10000; done"
-    )
+    box.script("sleep 1000 & trap 'echo got it' USR1; echo ready; while :; do usleep 10000; done")
     box.run("-d").ok()
     out = box.last_out
     wait_for(lambda: "ready" in out.read_text(), "the trap")
@@ -627,7 +625,7 @@ def test_a_container_without_cgroup_leftovers_after_a_child_cgroup(box: Box) -> 
     box.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev"])
     box.add_namespace("cgroup")
     box.script(
-        "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir -p $d/child/grandchild 2>/dev/null; done; sleep 1000"
+        "cd /sys/fs/cgroup; for d in . *; do mkdir -p $d/child/grandchild 2>/dev/null; done; sleep 1000"
     )
     box.run("-d").ok()
     wait_for(
