@@ -88,14 +88,21 @@ def _stage_1(
     if plan is not None:
         # Before any namespace hides the paths, or takes the privilege.
         cgroup = join(b, plan, into=not joined_cgroup)
-    b.phase = "join"
-    namespaces.join(b, spaces)
-    b.phase = "user"
     trees: dict[int, Slot] = {}
     tree = None
-    if own_user and not facts.rootless and spaces.own(f.CLONE_NEWNS):
+    take_trees = own_user and not facts.rootless and spaces.own(f.CLONE_NEWNS)
+    joins_user = any(flag == f.CLONE_NEWUSER for flag, _, _ in spaces.joined)
+    b.phase = "join"
+    if not joins_user:
+        namespaces.join(b, spaces)
+        b.phase = "user"
+    if take_trees:
+        # While the privilege in the host's mount namespace is still there.
         tree = rootfs.clone_tree(b, facts)
         trees = mounts.bind_sources(b, config, facts, request)
+    if joins_user:
+        namespaces.join(b, spaces)
+        b.phase = "user"
     namespaces.new_user(b, spaces)
     namespaces.new_time(b, spaces, config)
     b.phase = "clone"
