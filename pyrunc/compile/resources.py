@@ -48,8 +48,6 @@ _NO_V2 = {
     "realtimeRuntime": "cgroup v2 has no real-time budget; remove the key",
 }
 
-_LATER = ("blockIO", "hugepageLimits", "network", "rdma", "unified")
-
 _RESOURCES = "/linux/resources"
 
 
@@ -58,9 +56,6 @@ def add(result: "Plan", layout: "Layout", resources: "dict[str, Any]") -> None:
 
     Raises Error for a value that cannot be meant, or that the layout cannot express.
     """
-    for name in _LATER:
-        if resources.get(name):
-            raise Error("this resource is not supported", pointer=f"{_RESOURCES}/{name}")
     _check_memory(result, resources.get("memory") or {})
     for section, name, controller, v1_file, v2_file, kind in PROPERTIES:
         value = (resources.get(section) or {}).get(name)
