@@ -139,6 +139,7 @@ def _build_root(
     if mounted.devpts is not None:
         b.close(mounted.devpts)
     b.phase = "kernel"
+    namespaces.loopback(b, spaces)
     kernel.compile_names(b, config, spaces)
     kernel.compile_sysctls(b, config, spaces, mounted)
     if mounted.proc is not None:

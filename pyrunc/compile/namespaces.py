@@ -4,12 +4,13 @@ Stage 1 of init joins and then clones the container's first process into the new
 """
 
 from errno import EPERM
+from struct import Struct
 
 from pyrunc.compile.syncs import SYNC_ID_MAPS
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
-from pyrunc.program.model import Slot
+from pyrunc.program.model import Data, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +118,20 @@ def join(b: Builder, namespaces: Namespaces) -> None:
             b.step("setns", fd, flag)
         b.close(fd)
         b.release(done)
+    b.origin = ""
+
+
+def loopback(b: Builder, namespaces: Namespaces) -> None:
+    """Brings the loopback interface of a new network namespace up, which programs count on (netdevice(7))."""
+    if not namespaces.new & f.CLONE_NEWNET:
+        return
+    b.origin = "/linux/namespaces"
+    fd = b.slot("socket")
+    b.step("socket", f.AF_INET, f.SOCK_DGRAM | f.SOCK_CLOEXEC, 0, out=fd)
+    # struct ifreq: ifr_name, ifr_flags
+    request = Data("ifreq", Struct("=16sh22x").pack(b"lo", f.IFF_UP), ("lo", "IFF_UP"))
+    b.step("ioctl", fd, f.IOCTL_SIOCSIFFLAGS, request)
+    b.close(fd)
     b.origin = ""
 
 

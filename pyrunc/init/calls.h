@@ -12,7 +12,7 @@
 #define OP_LOAD 10
 #define OP_REFUSE 11
 #define FIRST_CALL 64
-#define CALL_COUNT 50
+#define CALL_COUNT 51
 static const short call_numbers[] = {
   __NR_capset,
   __NR_chdir,
@@ -56,6 +56,7 @@ static const short call_numbers[] = {
   __NR_setresgid,
   __NR_setresuid,
   __NR_setsid,
+  __NR_socket,
   __NR_statx,
   __NR_symlinkat,
   __NR_umask,

@@ -83,6 +83,7 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "setresgid": ("", ("int", "int", "int")),
     "setresuid": ("", ("int", "int", "int")),
     "setsid": ("", ()),
+    "socket": ("fd", ("int", "int", "int")),
     "statx": ("", ("dirfd", "path", "AT", "STATX", "scratch")),
     "symlinkat": ("", ("str", "dirfd", "name")),
     "umask": ("", ("oct",)),

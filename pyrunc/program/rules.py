@@ -119,6 +119,13 @@ def _ioctl(walk: Walk, step: Step) -> None:
         status(walk, step)
 
 
+def _socket(walk: Walk, step: Step) -> None:
+    args: tuple[Any, ...] = step.args
+    if not args[1] & f.SOCK_CLOEXEC:
+        walk.bad("the descriptor needs SOCK_CLOEXEC")
+    walk.result(step, 0)
+
+
 def _bpf(walk: Walk, step: Step) -> None:
     # The kernel opens what bpf(2) returns with O_CLOEXEC.
     if step.args[0] == f.BPF_PROG_LOAD:
@@ -393,6 +400,7 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "setns": _setns,
     "setresgid": _credentials,
     "setresuid": _credentials,
+    "socket": _socket,
     "statx": _fills_scratch,
     "store": _store,
     "sync": _sync,
