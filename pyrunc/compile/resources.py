@@ -48,6 +48,8 @@ _NO_V2 = {
     "realtimeRuntime": "cgroup v2 has no real-time budget; remove the key",
 }
 
+_LATER = ("blockIO", "hugepageLimits", "network", "rdma", "unified")
+
 _RESOURCES = "/linux/resources"
 
 
@@ -56,6 +58,11 @@ def add(result: "Plan", layout: "Layout", resources: "dict[str, Any]") -> None:
 
     Raises Error for a value that cannot be meant, or that the layout cannot express.
     """
+    for name in _LATER:
+        value = resources.get(name)
+        # Engines also name what they do not set: Docker sends {"weight": 0} for blockIO.
+        if any(value.values()) if type(value) is dict else value:
+            raise Error("this resource is not supported", pointer=f"{_RESOURCES}/{name}")
     _check_memory(result, resources.get("memory") or {})
     for section, name, controller, v1_file, v2_file, kind in PROPERTIES:
         value = (resources.get(section) or {}).get(name)

@@ -243,7 +243,8 @@ def test_kernel_memory_is_ignored_with_a_warning() -> None:
         {"blockIO": {"weight": 0, "weightDevice": []}},  # Docker's
         {"network": {"classID": 0, "priorities": []}},
         {"hugepageLimits": [], "rdma": {}, "unified": {}},
-        {"memory": {"limit": 0, "swappiness": -1, "disableOOMKiller": False}, "cpu": {"shares": 0, "cpus": ""}},
+        {"memory": {"limit": 0, "swappiness": -1, "disableOOMKiller": False}},
+        {"cpu": {"shares": 0, "quota": 0, "cpus": ""}},
     ],
 )
 def test_what_engines_send_for_what_is_not_set_changes_nothing(resources: dict[str, Any]) -> None:
