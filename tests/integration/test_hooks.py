@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import time
 
@@ -272,6 +273,21 @@ def test_output_of_hooks_does_not_end_up_in_the_container_s_output(box: Box) -> 
     box.hook("createRuntime", "echo from the hook")
     box.args("/bin/echo", "from the container")
     assert box.run().ok().out == "from the container\n"
+
+
+@pytest.mark.beyond_runc("has no state before the container is created")
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer", "poststart"])
+def test_a_hook_can_ask_the_runtime_for_the_state(recording: Box, kind: str) -> None:
+    """Without a deadlock on the lock that the verb which runs the hook holds."""
+    box = recording
+    record(box, kind, f"{shlex.join(box.command)} --root {box.root} state {box.id}")
+    box.config["hooks"][kind][0]["timeout"] = 10
+    box.config["hooks"][kind][0]["env"] = [f"PATH={os.environ['PATH']}"]
+    box.args("/bin/sleep", "1000")
+    box.run("-d").ok()
+    state = json.loads((box.place / "record").read_text())
+    assert (state["id"], state["pid"]) == (box.id, box.pid())
+    assert state["status"] == ("running" if kind == "poststart" else "creating")
 
 
 def test_hooks_of_delete_run_once(recording: Box) -> None:

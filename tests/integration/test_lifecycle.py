@@ -547,6 +547,34 @@ def test_a_runtime_killed_in_the_middle_of_create_is_listed_or_gone(box: Box) ->
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.beyond_runc("cgroups stay")
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_a_runtime_killed_at_any_moment_leaves_what_delete_can_clean(box: Box, verb: str) -> None:
+    box.mount("/mnt", "tmpfs")
+    box.args("/bin/sleep", "1000")
+    box.save()
+    for milliseconds in range(2, 40, 3):
+        child = box.spawn(verb, "--bundle", str(box.bundle), box.id)
+        time.sleep(milliseconds / 1000)
+        child.kill()
+        child.wait()
+        box.delete("--force").ok()
+        wait_for(
+            lambda: not box.processes() and not box.leftovers(), f"nothing left after {milliseconds} ms", 5
+        )
+    box.args("/bin/true")
+    box.run().ok()
+
+
+def test_a_created_container_whose_creator_was_killed_can_be_started(box: Box) -> None:
+    """Whoever called create may end before start: the container does not depend on it."""
+    box.script("echo started > /tmp/marker")
+    box.save()
+    box.verb("create", "--bundle", str(box.bundle), box.id, start_new_session=True).ok()
+    box.start().ok()
+    wait_for((box.rootfs / "tmp/marker").exists, "the process to run")
+
+
 def test_the_state_during_create_is_creating(box: Box) -> None:
     """Hooks of createRuntime see it on stdin; `state` waits for the lock or says creating."""
     box.hook("createRuntime", f"cat > {box.place}/hook.json")
