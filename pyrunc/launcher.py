@@ -23,6 +23,7 @@ import ast
 import importlib.util
 import marshal
 import os
+import subprocess
 import sys
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ try:
     finally:
         posix.close(low)
     length = int.from_bytes(posix.pread(fd, 4, 0), "little")
-    magic, table = loads(posix.pread(fd, length, 4))
+    magic, table, groups = loads(posix.pread(fd, length, 4))
     base = 4 + length
     file, _, mtime, size, offset, length = table["pyrunc.start"]
     stat = posix.stat(file)
@@ -56,8 +57,8 @@ try:
     start = space["start"]
 except (OSError, ValueError, TypeError, EOFError, KeyError):
     from pyrunc.start import start
-    table, fd, base = {{}}, -1, 0
-start(table, fd, base)
+    table, groups, fd, base = {{}}, {{}}, -1, 0
+start(table, groups, fd, base)
 """
 
 Body = TypeVar("Body", ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -74,6 +75,12 @@ class Strip(ast.NodeTransformer):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         return self.without_docstring(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
 
     def without_docstring(self, node: Body) -> Body:
         if ast.get_docstring(node, clean=False) is not None:
@@ -99,7 +106,7 @@ def module_code(text: bytes, file: str) -> bytes:
 def make_pack(package: str) -> bytes:
     """The code of every module below a package's directory, in the form that pyrunc.start reads.
 
-    Four bytes hold the length of what follows, marshal's form of (magic number, table); the modules'
+    Four bytes hold the length of what follows, marshal's form of (magic number, table, groups); the modules'
     code is behind that.
     """
     modules: dict[str, tuple[str, bool, int, int, bytes]] = {}
@@ -120,12 +127,52 @@ def make_pack(package: str) -> bytes:
             module = name if is_package else f"{name}.{file[:-3]}"
             modules[module] = (path, is_package, stat.st_mtime_ns, stat.st_size, code)
     table: dict[str, tuple[str, bool, int, int, int, int]] = {}
+    parts: list[bytes] = []
     offset = 0
     for name, (path, is_package, mtime, size, code) in modules.items():
         table[name] = (path, is_package, mtime, size, offset, len(code))
+        parts.append(code)
         offset += len(code)
-    start = marshal.dumps((MAGIC, table))
-    return len(start).to_bytes(4, "little") + start + b"".join(entry[4] for entry in modules.values())
+    groups: dict[str, tuple[int, int]] = {}
+    base: set[str] = set()
+    for entry, others in GROUPS.items():
+        names = [n for n in import_order(top, (entry, *others)) if n in table and n not in base]
+        if not groups:
+            base.update(names)
+        # One marshal for all, so that a name that many modules use is read and interned once.
+        part = marshal.dumps((names, [marshal.loads(modules[name][4]) for name in names if modules[name][4]]))
+        groups[entry] = (offset, len(part))
+        parts.append(part)
+        offset += len(part)
+    start = marshal.dumps((MAGIC, table, groups))
+    return len(start).to_bytes(4, "little") + start + b"".join(parts)
+
+
+# What a verb needs, by the module that asks for it: the first group is every verb's, the others hold
+# what comes on top of it.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "pyrunc.cli": (
+        "pyrunc.cli.options", "pyrunc.cli.parser", "pyrunc.cli.containers", "pyrunc.container.record", "pyrunc.state",
+    ),
+    "pyrunc.container.create": (
+        "pyrunc.container.foreground", "pyrunc.container.lifecycle", "pyrunc.host.cgroups.facts",
+        "pyrunc.host.cgroups.members", "pyrunc.host.cgroups.tree",
+    ),
+    "pyrunc.container.execute": ("pyrunc.container.foreground",),
+}  # fmt: skip
+
+
+def import_order(top: str, names: tuple[str, ...]) -> list[str]:
+    """The modules of pyrunc that importing these imports, each after those that it needs."""
+    code = f"import sys; sys.path.insert(0, {top!r})\n" + "".join(f"import {name}\n" for name in names)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", "-c", code], stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise OSError(0, done.stderr.decode(errors="replace").splitlines()[-1], top)
+    lines = done.stderr.decode().splitlines()
+    found = [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+    return [name for name in found if name.split(".")[0] == "pyrunc"]
 
 
 def replace(path: str, content: bytes, mode: int) -> None:

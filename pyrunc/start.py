@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 # st_mtime_ns and st_size, and where its code object is: offset behind the table, and length.
 Table = dict[str, tuple[str, bool, int, int, int, int]]
 
+# By the module that a group of modules is loaded with: where the group is.
+Groups = dict[str, tuple[int, int]]
+
+new_module = type(sys)
+
 # Objects between two collections. Python's 700 would have some thirty while the modules are loaded, none of
 # which finds anything: 0.9 ms of `run`.
 COLLECT_AFTER = 50_000
@@ -29,8 +34,10 @@ COLLECT_AFTER = 50_000
 class Packed:
     """An importer, as sys.meta_path has them, of the modules in a pack."""
 
-    def __init__(self, table: Table, fd: int, base: int) -> None:
+    def __init__(self, table: Table, groups: Groups, fd: int, base: int) -> None:
         self.table = table
+        self.groups = groups
+        self.done: list[ModuleType] = []
         self.fd = fd
         self.base = base
 
@@ -38,14 +45,11 @@ class Packed:
         entry = self.table.get(name)
         if entry is None:
             return None
-        file, package, mtime, size, _, length = entry
-        if length:
-            try:
-                stat = posix.stat(file)
-            except OSError:
-                return None
-            if stat.st_mtime_ns != mtime or stat.st_size != size:
-                return None
+        if name in self.groups:
+            self.load(name)
+        file, package, _, _, _, length = entry
+        if length and not current(entry):
+            return None
         spec = ModuleSpec(
             name,
             self,  # type: ignore[arg-type]
@@ -56,10 +60,39 @@ class Packed:
             spec.submodule_search_locations = [file.rpartition("/")[0] if length else file]
         return spec
 
-    def create_module(self, spec: object) -> None:
-        return None
+    def load(self, group: str) -> None:
+        """Executes all modules of a group, which imports of them then find done.
+
+        Going without importlib's machinery for each saves a third of what loading them costs.
+        """
+        offset, length = self.groups.pop(group)
+        names, codes = loads(posix.pread(self.fd, length, self.base + offset))
+        modules = sys.modules
+        todo = []
+        # All are there before the first is executed: a package may need its own submodules.
+        for name, code in zip(names, codes, strict=True):
+            entry = self.table[name]
+            if name in modules or not current(entry):
+                continue
+            module = modules[name] = new_module(name)
+            space = module.__dict__
+            space["__file__"] = entry[0]
+            if entry[1]:
+                space["__path__"] = [entry[0].rpartition("/")[0]]
+            todo.append((name, module, code))
+        for name, module, code in todo:
+            exec(code, module.__dict__)  # noqa: S102 - what an importer does
+            self.done.append(module)
+            parent, _, child = name.rpartition(".")
+            if parent:
+                setattr(modules[parent], child, module)
+
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        return sys.modules.get(spec.name)
 
     def exec_module(self, module: "ModuleType") -> None:
+        if module in self.done:
+            return
         file, _, _, _, offset, length = self.table[module.__name__]
         if length:
             module.__file__ = file
@@ -67,14 +100,23 @@ class Packed:
             exec(code, module.__dict__)  # noqa: S102 - what an importer does
 
 
-def start(table: Table, fd: int, base: int) -> "NoReturn":
+def current(entry: tuple[str, bool, int, int, int, int]) -> bool:
+    """Whether a module's source is the one that was packed."""
+    try:
+        stat = posix.stat(entry[0])
+    except OSError:
+        return False
+    return stat.st_mtime_ns == entry[2] and stat.st_size == entry[3]
+
+
+def start(table: Table, groups: Groups, fd: int, base: int) -> "NoReturn":
     """Runs the command line in sys.argv and ends the process with its exit status.
 
     fd is the pack's descriptor and base where its code begins, without meaning where the table is empty.
     """
     gc.set_threshold(COLLECT_AFTER)
     if table:
-        sys.meta_path.insert(0, Packed(table, fd, base))
+        sys.meta_path.insert(0, Packed(table, groups, fd, base))
     from pyrunc.cli import main
 
     finish(main())
