@@ -56,8 +56,9 @@ def compile_devices(
 ) -> None:
     configured = config.get("linux", {}).get("devices") or ()
     bind = facts.rootless or namespaces.own(f.CLONE_NEWUSER)
-    paths = {"/" + "/".join(components(device["path"])) for device in configured}
-    if needs_dev(config):
+    paths = ["/" + "/".join(components(device["path"])) for device in configured]
+    fill = needs_dev(config)
+    if fill:
         b.origin = "/linux/devices"
         dev = open_or_create(b, root, "/dev", directory=True)
         for path, (major, minor) in DEFAULTS.items():
@@ -67,6 +68,9 @@ def compile_devices(
         _links(b, dev, facts)
         b.close(dev)
     for i, device in enumerate(configured):
+        if fill and paths[i] == "/dev/ptmx":
+            # Engines list all devices of the host for a privileged container; the link above stays.
+            continue
         b.origin = f"/linux/devices/{i}"
         b.note = f"for {device['path']}"
         kind = TYPES[device["type"]]
