@@ -45,11 +45,15 @@ def open_or_create(
     b: Builder, root: Slot, path: str, *, directory: bool, mode: int = 0o755,
     resolve: int = 0, note: str = "",
 ) -> Slot:
-    """A descriptor (O_PATH) of what is at the path, an empty directory or file where nothing is."""
+    """A descriptor (O_PATH) of what is at the path, an empty directory or file where nothing is.
+
+    Where a directory is asked for, anything else is an error (ENOTDIR).
+    """
     names = components(path)
     relative = "/".join(names) or "."
+    flags = f.O_PATH | (f.O_DIRECTORY if directory else 0)
     found = b.openat2(
-        root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT | resolve, name=path,
+        root, relative, flags, resolve=f.RESOLVE_IN_ROOT | resolve, name=path,
         tolerate=(ENOENT,), note=note,
     )
     if not names:
@@ -65,5 +69,5 @@ def open_or_create(
         b.release(made)
         if parent is not root:
             b.close(parent)
-        b.openat2(root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT | resolve, name=found, note=note)
+        b.openat2(root, relative, flags, resolve=f.RESOLVE_IN_ROOT | resolve, name=found, note=note)
     return found

@@ -94,7 +94,9 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("mount", EPERM): _MOUNT_PRIVILEGE,
     ("mount_setattr", EINVAL): "the kernel or the file system does not support a mount option",
     ("mount_setattr", EPERM): "an option that the host locks (ro, nosuid, nodev …) cannot be undone here",
-    ("move_mount", EINVAL): "the mount, or what it is mounted on, may not be moved (it is shared, or locked)",
+    ("move_mount", EINVAL): (
+        "the destination is a directory and the source is not a directory, or a mount is shared or locked"
+    ),
     ("move_mount", ENOTDIR): "source and destination have to be both directories, or both files",
     ("open_tree", ENOENT): "the source does not exist; create it, or correct the path",
     ("open_tree", EACCES): "the runtime's user may not reach the source",
@@ -102,7 +104,7 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("open_tree", EPERM): _MOUNT_PRIVILEGE,
     ("openat2", EACCES): "a directory on the way forbids it",
     ("openat2", ENOENT): "it does not exist",
-    ("openat2", ENOTDIR): "a part of the path is no directory",
+    ("openat2", ENOTDIR): "the path, or a part of it, is no directory",
     ("openat2", EXDEV): "a symbolic link or a mount on the way leads out of the root file system",
     ("openat2", ENXIO): "there is no such device",
     ("pivot_root", EINVAL): "the root cannot be pivoted, as that of an initramfs; use --no-pivot",

@@ -232,3 +232,25 @@ def test_a_relative_cgroup_path(box: Box, parent_cgroup: str) -> None:
     assert f"{parent_cgroup}/{box.id}" in Path(f"/proc/{pid}/cgroup").read_text()
     box.delete("--force").ok()
     box.clean()
+
+
+def test_a_privileged_container_has_ptmx_among_its_devices(box: Box) -> None:
+    """Engines then list what the host has in /dev; the container's terminals are still its own."""
+    box.linux["devices"] = [
+        {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666},
+        {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0, "fileMode": 0o666},
+    ]
+    assert box.sh("readlink /dev/ptmx") == "pts/ptmx\n"
+
+
+def test_a_directory_on_a_file_and_a_file_on_a_directory(box: Box) -> None:
+    """Docker adds a hint where it reads these words."""
+    box.mount("/etc/passwd", source=str(box.place), options=["rbind"])
+    box.args("/bin/true")
+    assert "not a directory" in box.run().failed("/mounts/").err.lower()
+    box.clean()
+    box.config["mounts"].pop()
+    (box.place / "file").write_text("")
+    box.mount("/tmp", source=str(box.place / "file"), options=["rbind"])
+    assert "not a directory" in box.run().failed("/mounts/").err.lower()
+    box.clean()
