@@ -155,9 +155,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pyrunc.cli.options", "pyrunc.cli.parser", "pyrunc.cli.containers", "pyrunc.container.record", "pyrunc.state",
     ),
     "pyrunc.container.create": (
-        "pyrunc.container.foreground", "pyrunc.container.lifecycle", "pyrunc.host.cgroups.facts",
-        "pyrunc.host.cgroups.members", "pyrunc.host.cgroups.tree",
+        "pyrunc.container.foreground", "pyrunc.host.cgroups.facts", "pyrunc.host.cgroups.tree",
     ),
+    "pyrunc.container.lifecycle": ("pyrunc.host.cgroups.members",),
     "pyrunc.container.execute": ("pyrunc.container.foreground",),
 }  # fmt: skip
 

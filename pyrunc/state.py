@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FILE = "state.json"
+# The record's name until the container is created.
+_DRAFT = "creating.json"
 SOCKET = "start.sock"
 MAX_ID = 1024
 
@@ -114,32 +116,47 @@ class Directory:
     # -- the record ----------------------------------------------------------
 
     def read(self) -> "dict[str, Any]":
-        """The record. Raises Error for one that is absent, truncated or not pyrunc's."""
-        where = f"{self.path}/{_FILE}"
+        """The record, with `creating` added. Raises Error for one that is truncated or not pyrunc's,
+        NotFound where there is none."""
+        name = _FILE if self.has(_FILE) else _DRAFT
+        if name == _DRAFT and not self.has(_DRAFT):
+            raise NotFound(f"{self.path} has no record, its creation was interrupted; {self.remedy()}")
+        where = f"{self.path}/{name}"
         try:
-            record = json.decode(self.get(_FILE).decode())
+            record = json.decode(self.get(name).decode())
         except ValueError as error:
             raise Error(f"{where} is damaged: {error}; {self.remedy()}") from None
         if not isinstance(record, dict) or record.get("pyrunc") != FORMAT or record.get("id") != self.id:
             raise Error(f"{where} is not a record of this version of pyrunc; {self.remedy()}")
+        record["creating"] = name == _DRAFT
         return record
 
-    def write(self, record: "dict[str, Any]") -> None:
-        """Replaces the record atomically."""
-        self.put(_FILE, json.encode({"pyrunc": FORMAT, "id": self.id, **record}).encode())
+    def write(self, record: "dict[str, Any]", *, creating: bool = False) -> None:
+        """Replaces the record atomically: the draft of one while the container is being created."""
+        name = _DRAFT if creating else _FILE
+        self.put(name + ".new", json.encode({"pyrunc": FORMAT, "id": self.id, **record}).encode())
+        self._rename(name + ".new", name)
+
+    def created(self) -> None:
+        """The draft becomes the record."""
+        self._rename(_DRAFT, _FILE)
+
+    def _rename(self, old: str, new: str) -> None:
+        try:
+            posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            raise _explain(error, f"{self.path}/{new}") from None
 
     def put(self, name: str, data: bytes) -> None:
-        """Writes a file of the directory atomically."""
-        temporary = name + ".new"
+        """Writes a file of the directory."""
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
         try:
-            fd = posix.open(temporary, flags, 0o600, dir_fd=self.fd)
+            fd = posix.open(name, flags, 0o600, dir_fd=self.fd)
             try:
                 if posix.write(fd, data) != len(data):
                     raise OSError(ENOSPC, posix.strerror(ENOSPC))
             finally:
                 posix.close(fd)
-            posix.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as error:
             raise _explain(error, f"{self.path}/{name}") from None
 

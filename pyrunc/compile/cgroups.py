@@ -7,7 +7,7 @@ move a process. Pure. Specification: config-linux.md, "Control groups"; cgroups(
 
 
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.compile import device_filter
 from pyrunc.compile.resources import add as add_resources

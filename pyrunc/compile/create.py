@@ -4,7 +4,7 @@ Pure: the same configuration, facts and request give the same program. One modul
 appends its steps; the order here is the order in which the kernel can do them.
 """
 
-from pyrunc.compile import devices, hooks, kernel, masks, mounts, namespaces, rootfs, terminal
+from pyrunc.compile import devices, kernel, masks, mounts, namespaces, rootfs
 from pyrunc.compile.cgroups import join, join_late
 from pyrunc.compile.paths import components, open_or_create
 from pyrunc.compile.process import compile_process
@@ -53,7 +53,10 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
         b.phase = "start"
         if request.wait:
             b.step("wait", b.inherit("listener"))
-        hooks.before_exec(b, config)
+        if config.get("hooks"):
+            from pyrunc.compile import hooks
+
+            hooks.before_exec(b, config)
 
     compile_process(
         b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
@@ -71,8 +74,11 @@ def _inherit(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", re
         b.inherit("listener")
     if process.get("terminal"):
         b.inherit("console")
-    for name in hooks.descriptors(config):
-        b.inherit(name)
+    if config.get("hooks"):
+        from pyrunc.compile import hooks
+
+        for name in hooks.descriptors(config):
+            b.inherit(name)
 
 
 def _stage_1(
@@ -133,9 +139,13 @@ def _build_root(
     mounted = mounts.compile_mounts(b, config, facts, request, spaces, root, trees)
     b.phase = "devices"
     devices.compile_devices(b, config, facts, spaces, root)
-    tty = terminal.compile_terminal(
-        b, config["process"], mounted, root, console_device=devices.needs_dev(config)
-    )
+    tty = None
+    if config["process"].get("terminal"):
+        from pyrunc.compile import terminal
+
+        tty = terminal.compile_terminal(
+            b, config["process"], mounted, root, console_device=devices.needs_dev(config)
+        )
     if mounted.devpts is not None:
         b.close(mounted.devpts)
     b.phase = "kernel"
@@ -147,11 +157,15 @@ def _build_root(
     b.phase = "paths"
     _working_directory(b, config["process"], root)
     b.phase = "hooks"
-    hooks.before_pivot(b, config)
+    if config.get("hooks"):
+        from pyrunc.compile import hooks
+
+        hooks.before_pivot(b, config)
     b.phase = "paths"
     masks.compile_masks(b, config, facts, spaces, root)
     rootfs.make_readonly(b, config, spaces, root)
-    terminal.attach(b, tty)
+    if tty is not None:
+        terminal.attach(b, tty)
     return root
 
 

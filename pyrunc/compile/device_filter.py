@@ -5,7 +5,7 @@ controller (security/device_cgroup.c), so that both layouts end in the same stat
 an effect. Specification: config-linux.md, "Allowed Device list".
 """
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 

@@ -7,7 +7,7 @@ trusted.
 
 from errno import ENXIO
 
-from pyrunc.compile import kernel, terminal
+from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
 from pyrunc.compile.namespaces import CLONE_FLAGS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.compile.facts import Facts, Request
-    from pyrunc.program.model import Program, Slot
+    from pyrunc.program.model import Program
 
 
 def compile_exec(
@@ -73,8 +73,8 @@ def compile_exec(
         b.step("fchdir", root)
         b.close(root)
         b.step("chroot", ".")
-    tty = _terminal(b, process)
-    terminal.attach(b, tty)
+    if process.get("terminal"):
+        _terminal(b, process)
 
     def created(b: Builder) -> None:
         b.phase = "created"
@@ -88,10 +88,10 @@ def compile_exec(
     return b.program
 
 
-def _terminal(b: Builder, process: "dict[str, Any]") -> "Slot | None":
+def _terminal(b: Builder, process: "dict[str, Any]") -> None:
     """A terminal from the devpts that the container has at /dev/pts, proven to be one."""
-    if not process.get("terminal"):
-        return None
+    from pyrunc.compile import terminal
+
     b.phase = "terminal"
     b.origin = "/process/terminal"
     ptmx = b.openat2(
@@ -104,5 +104,4 @@ def _terminal(b: Builder, process: "dict[str, Any]") -> "Slot | None":
     terminal.send(b, ptmx, console)
     b.close(ptmx)
     b.close(console)
-    b.origin = ""
-    return tty
+    terminal.attach(b, tty)

@@ -5,7 +5,7 @@ privilege to do it, ids come before the final capability sets, and ambient capab
 the permitted and the inheritable set.
 """
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f

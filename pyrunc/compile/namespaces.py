@@ -4,7 +4,7 @@ Stage 1 of init joins and then clones the container's first process into the new
 """
 
 from errno import EPERM
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.compile.syncs import SYNC_ID_MAPS
 from pyrunc.errors import Error

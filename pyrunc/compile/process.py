@@ -5,7 +5,7 @@ config.md, "Process". `create`, `run` and `exec` share all of this.
 
 from errno import EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
 
-from pyrunc.compile import identity, seccomp
+from pyrunc.compile import identity
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATX_MODE, Builder, vector
@@ -117,6 +117,8 @@ def compile_process(
     created(b)
     b.phase = "exec"
     if filter is not None:
+        from pyrunc.compile import seccomp
+
         assert profile is not None
         seccomp.install(b, filter, profile.get("flags"))
     identity.finish_capabilities(b, pending)

@@ -4,7 +4,7 @@ The filter itself is a fact that `host/seccomp.py` makes from the profile. Sourc
 Seccomp section of runtime-spec's config-linux.md, seccomp(2).
 """
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 from pyrunc.linux.flags import SECCOMP_SET_MODE_FILTER

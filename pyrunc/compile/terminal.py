@@ -5,7 +5,7 @@ in the container can pass another file off as it (CVE-2025-52565).
 """
 
 from errno import ENXIO
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.compile.mounts import Mounted
 from pyrunc.compile.paths import open_or_create
@@ -52,13 +52,11 @@ def send(b: Builder, ptmx: Slot, console: Slot) -> None:
 
 def compile_terminal(
     b: Builder, process: "dict[str, Any]", mounted: Mounted, root: Slot, *, console_device: bool
-) -> Slot | None:
+) -> Slot:
     """Before the pivot: opens the terminal, sends its controlling end, and binds /dev/console.
 
     Returns the terminal end, for `attach`. console_device is False where /dev is the host's.
     """
-    if not process.get("terminal"):
-        return None
     b.origin = "/process/terminal"
     console = b.inherit("console")
     if mounted.devpts is not None:
@@ -81,10 +79,8 @@ def compile_terminal(
     return tty
 
 
-def attach(b: Builder, tty: Slot | None) -> None:
+def attach(b: Builder, tty: Slot) -> None:
     """Makes the terminal the process's standard input, output, error and controlling terminal."""
-    if tty is None:
-        return
     b.origin = "/process/terminal"
     for number in (0, 1, 2):
         b.step("dup3", tty, number, 0)

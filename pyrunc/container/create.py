@@ -159,11 +159,12 @@ class Creation:
         directory = self.directory = Directory.make(rt.root, request.id)
         self._undo.append(directory.discard)
         self.record = self._new_record()
-        directory.write(self.record)
-        directory.put(records.CONFIG, self.data)
+        directory.write(self.record, creating=True)
         self._make_cgroups()
         if self.facts.rootless:
+            # Now it is known which control groups there are.
             self.program = self._compile()
+            self.record["steps"] = len(self.program.steps)
         descriptors = self._descriptors(console_socket, console)
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
         try:
@@ -173,6 +174,11 @@ class Creation:
                 if name != "state" and name != "created-state":
                     posix.close(fd)
         self._undo.append(self._end_processes)
+        self.init.on_clone = self._note_process
+        # From here on init is at work: what can be done beside it, is.
+        directory.put(records.CONFIG, self.data)
+        if not request.wait:
+            from pyrunc.container import lifecycle  # noqa: F401 - for the end of a foreground run
         self._follow(descriptors, pidfd_socket, pid_file)
 
     def _new_record(self) -> "dict[str, Any]":
@@ -180,10 +186,9 @@ class Creation:
         return {
             "version": self.config["ociVersion"],
             "pid": 0,
-            "steps": 0,
+            "steps": 0 if self.facts.rootless else len(self.program.steps),
             "preserve_fds": self.request.preserve_fds,
             "started": 0,
-            "creating": True,
             "bundle": self.request.bundle,
             "rootfs": self.facts.rootfs,
             "created": records.timestamp(time_ns()),
@@ -203,10 +208,10 @@ class Creation:
         self._undo.append(lambda: tree.destroy(cgroups))
 
     def _descriptors(self, console_socket: str | None, console: int) -> dict[str, int]:
-        from pyrunc.host import sockets
-
         descriptors: dict[str, int] = {}
         for name in self.program.inherited:
+            if name in ("listener", "console"):
+                from pyrunc.host import sockets
             if name == "listener":
                 descriptors[name] = sockets.listen(self.directory.fd, SOCKET)
             elif name == "console":
@@ -242,8 +247,6 @@ class Creation:
         from pyrunc import json
         from pyrunc.host import hooks
 
-        self._note_process()
-        self.directory.write(self.record)
         state = records.document(self.request.id, self.record, "creating")
         self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", {**state, "status": "stopped", "pid": 0}))
         for name, status in (("state", "creating"), ("created-state", "created")):
@@ -254,14 +257,14 @@ class Creation:
             hooks.run(self.config, kind, state)
 
     def _note_process(self) -> None:
+        """Records the container's first process as soon as it exists: hooks see its number in the
+        state, and a crash leaves something to clean up by."""
         self.record["pid"] = self.init.pid
         self.record["started"] = start_time(self.init.pid)
+        self.directory.write(self.record, creating=True)
 
     def _created(self, pidfd_socket: str | None, pid_file: str | None) -> None:
-        self._note_process()
-        self.record["creating"] = False
-        self.record["steps"] = len(self.program.steps)
-        self.directory.write(self.record)
+        self.directory.created()
         if pid_file:
             write_file(pid_file, str(self.init.pid))
             self._undo.append(lambda: posix.unlink(pid_file))

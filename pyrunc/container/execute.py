@@ -1,7 +1,7 @@
 """exec: one more process in a running container, and the failure of one that `start` lets go on."""
 
 import posix
-from struct import Struct
+from _struct import Struct
 
 from pyrunc import json, log
 from pyrunc.compile.exec import compile_exec

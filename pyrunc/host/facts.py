@@ -5,7 +5,6 @@ Reads only what the configuration at hand makes necessary.
 
 import posix
 from errno import ENOENT, ENOTDIR
-from _stat import S_ISREG
 
 from pyrunc.compile.facts import Facts
 from pyrunc.compile.masks import kernel_paths
@@ -13,6 +12,7 @@ from pyrunc.compile.mount_options import parse
 from pyrunc.compile.mounts import source_path
 from pyrunc.compile.namespaces import FILES
 from pyrunc.errors import Error
+from pyrunc.linux.flags import S_IFDIR, S_IFMT, S_IFREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _rootfs(config: "dict[str, Any]", bundle: str) -> str:
     path = (config.get("root") or {}).get("path") or "rootfs"
     where = path if path.startswith("/") else f"{bundle}/{path}"
     try:
-        if posix.stat(where).st_mode & 0o170000 == 0o040000:
+        if posix.stat(where).st_mode & S_IFMT == S_IFDIR:
             return real_path(where)
         reason = "is not a directory"
     except OSError as error:
@@ -185,7 +185,7 @@ def home(uid: int, rootfs: str) -> str:
         opened.append(posix.open(rootfs, _O_PATH | posix.O_DIRECTORY))
         opened.append(posix.open("etc", flags | posix.O_DIRECTORY, dir_fd=opened[0]))
         opened.append(posix.open("passwd", flags, dir_fd=opened[1]))
-        if S_ISREG(posix.fstat(opened[2]).st_mode):
+        if posix.fstat(opened[2]).st_mode & S_IFMT == S_IFREG:
             text = posix.read(opened[2], _MAX_PASSWD)
     except OSError:
         return ""

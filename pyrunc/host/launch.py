@@ -6,13 +6,15 @@ them in /proc cannot be written (CVE-2019-5736), and no path of the host is invo
 
 import fcntl
 import posix
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 from pyrunc.program.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrunc.program.model import Program
 
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
@@ -66,9 +68,10 @@ def _forget_leaked(keep: set[int]) -> None:
 
 
 class Init:
-    """A running init. pid is its first process, and then the container's."""
+    """A running init. pid is its first process, and then the container's; on_clone is called when
+    that changes."""
 
-    __slots__ = ("_command", "_report", "pid", "program")
+    __slots__ = ("_command", "_report", "on_clone", "pid", "program")
 
     def __init__(
         self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
@@ -85,6 +88,7 @@ class Init:
         for fd in keep:
             posix.set_inheritable(fd, True)
         self.program = program
+        self.on_clone: Callable[[], None] | None = None
         try:
             self.pid = posix.posix_spawn(
                 f"/proc/self/fd/{executable}", [b"pyrunc-init", b"%d" % code], {},
@@ -130,6 +134,8 @@ class Init:
             # The container's process takes the place of the one that cloned it, which has ended.
             posix.waitpid(self.pid, 0)
             self.pid = value
+            if self.on_clone is not None:
+                self.on_clone()
 
     def answer(self) -> None:
         """Lets init go on after a sync point."""

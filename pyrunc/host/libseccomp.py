@@ -7,7 +7,7 @@ runtime-spec's config-linux.md, seccomp_rule_add(3), seccomp(2).
 
 import posix
 from errno import ENOSYS, EPERM
-from struct import Struct
+from _struct import Struct
 from types import ModuleType
 
 import pyrunc.libraries

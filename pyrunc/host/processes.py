@@ -1,7 +1,6 @@
 """Processes as the host sees them: whether one is still the one that was recorded, and signals."""
 
 import posix
-import select
 from errno import ECHILD
 
 from pyrunc.errors import Error
@@ -54,6 +53,8 @@ def send_signal(pidfd: int, signal: int) -> bool:
 
 def wait_until_gone(pidfd: int, seconds: float) -> bool:
     """Waits for a process to end, ours or not; False after that many seconds."""
+    import select
+
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(int(seconds * 1000)))

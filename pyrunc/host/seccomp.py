@@ -10,7 +10,7 @@ import posix
 import sys
 from _blake2 import blake2b
 from marshal import dumps
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 

@@ -2,7 +2,7 @@
 
 import posix
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.errors import Error
 

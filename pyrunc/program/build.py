@@ -5,7 +5,7 @@ and `phase` are set by the caller for the steps that follow. Conditions are bloc
 `with b.if_failed(slot):` run only where the step that filled the slot met an errno it tolerates.
 """
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.linux import flags as f
 from pyrunc.program.model import SCRATCH, SCRATCH_SIZE, Data, Program, Scratch, Slot, Step

@@ -6,7 +6,7 @@
     data        strings and structures
 """
 
-from struct import Struct
+from _struct import Struct
 
 from pyrunc.program.calls import CODES
 from pyrunc.program.model import Data, Program, Scratch, Slot
@@ -19,8 +19,9 @@ _header = Struct(f"=8s6I{MAX_INHERITED}i")
 _step = Struct("=HHhxx8s6q")
 _pair = Struct("=2I")
 
-# Kinds of arguments, two bits each.
-_IMMEDIATE, _DATA, _SLOT, _SCRATCH = 0, 1, 2, 3
+# Kinds of arguments, two bits each; 0 is a number.
+_DATA, _SLOT, _SCRATCH = 1, 2, 3
+_PADDING = [(0,) * (6 - count) for count in range(7)]
 
 
 class _Pool:
@@ -33,64 +34,71 @@ class _Pool:
         self.places: dict[object, int] = {}
         self.relocations: list[bytes] = []
 
-    def string(self, text: str | bytes) -> int:
-        place = self.places.get(text)
-        if place is None:
-            place = self.places[text] = len(self.data)
-            raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-            self.data += raw
-            self.data += b"\0"
-        return place
-
-    def block(self, block: Data) -> int:
-        place = self.places.get(block)
-        if place is None:
-            self.data += bytes(-len(self.data) % 8)
-            place = self.places[block] = len(self.data)
-            self.data += block.payload
-            for offset, target in block.pointers:
-                at = self.block(target) if isinstance(target, Data) else self.string(target)
-                self.relocations.append(_pair.pack(place + offset, at))
+    def place(self, item: str | bytes | Data) -> int:
+        """The offset of a string or structure, which is put there at its first use."""
+        data = self.data
+        place = self.places.get(item)
+        if place is not None:
+            return place
+        if isinstance(item, Data):
+            data += bytes(-len(data) % 8)
+            place = self.places[item] = len(data)
+            data += item.payload
+            for offset, target in item.pointers:
+                self.relocations.append(_pair.pack(place + offset, self.place(target)))
+            return place
+        place = self.places[item] = len(data)
+        data += item if isinstance(item, bytes) else item.encode("utf-8", "surrogateescape")
+        data += b"\0"
         return place
 
 
 def encode(program: Program, descriptors: dict[str, int]) -> bytes:
     """The bytes for init. descriptors gives a number for each name in `program.inherited`."""
     pool = _Pool()
-    steps = bytearray()
+    place = pool.place
+    places = pool.places
+    steps: list[bytes] = []
     pack = _step.pack
+    codes = CODES
     for step in program.steps:
-        kinds = 0
-        values = [0, 0, 0, 0, 0, 0]
-        for i, arg in enumerate(step.args):
-            if isinstance(arg, int):
-                values[i] = arg
-            elif isinstance(arg, Slot):
-                values[i] = arg.index
-                kinds |= _SLOT << 2 * i
-            elif isinstance(arg, (str, bytes)):
-                values[i] = pool.string(arg)
-                kinds |= _DATA << 2 * i
-            elif isinstance(arg, Data):
-                values[i] = pool.block(arg)
-                kinds |= _DATA << 2 * i
+        kinds = shift = 0
+        values: list[int] = []
+        for arg in step.args:
+            # Subclasses of these do not occur, and a type is compared faster than asked for.
+            kind = arg.__class__
+            if kind is int:
+                values.append(arg)  # type: ignore[arg-type]
+            elif kind is Slot:
+                values.append(arg.index)  # type: ignore[union-attr]
+                kinds |= _SLOT << shift
+            elif kind is Scratch:
+                values.append(arg.offset)  # type: ignore[union-attr]
+                kinds |= _SCRATCH << shift
             else:
-                assert isinstance(arg, Scratch)
-                values[i] = arg.offset
-                kinds |= _SCRATCH << 2 * i
-        out = -1 if step.out is None else step.out.index
-        steps += pack(CODES[step.call], kinds, out, bytes(step.tolerate), *values)
+                at = places.get(arg)
+                values.append(place(arg) if at is None else at)  # type: ignore[arg-type]
+                kinds |= _DATA << shift
+            shift += 2
+        out = step.out
+        tolerate = step.tolerate
+        steps.append(
+            pack(
+                codes[step.call], kinds, -1 if out is None else out.index,
+                bytes(tolerate) if tolerate else b"", *values, *_PADDING[len(values)],
+            )
+        )
     inherited = [-1] * MAX_INHERITED
     for name, slot in program.inherited.items():
         inherited[slot.index] = descriptors[name]
     relocations = b"".join(pool.relocations)
     steps_at = _header.size
-    relocations_at = steps_at + len(steps)
+    relocations_at = steps_at + len(steps) * _step.size
     data_at = relocations_at + len(relocations)
     data_at += -data_at % 8
     head = _header.pack(
-        MAGIC, len(program.steps), steps_at, len(pool.relocations), relocations_at,
+        MAGIC, len(steps), steps_at, len(pool.relocations), relocations_at,
         data_at, len(pool.data), *inherited,
     )
     gap = bytes(data_at - relocations_at - len(relocations))
-    return b"".join((head, steps, relocations, gap, pool.data))
+    return b"".join((head, *steps, relocations, gap, pool.data))
