@@ -158,10 +158,11 @@ def test_a_pack_of_another_python_is_not_used(package: Path, command: Path) -> N
 
 
 def test_a_traceback_from_the_pack_names_the_source(package: Path, command: Path) -> None:
-    (package / "cli/__init__.py").write_text("def main():\n    raise RuntimeError('broken here')\n")
+    text = (package / "cli/__init__.py").read_text()
+    (package / "cli/__init__.py").write_text(text + "def main():\n    raise RuntimeError('broken here')\n")
     write_command(package, command)
     told = run(command).stderr
-    assert f'File "{package}/cli/__init__.py", line 2, in main' in told
+    assert f'File "{package}/cli/__init__.py", line {text.count(chr(10)) + 2}, in main' in told
     assert "raise RuntimeError('broken here')" in told
 
 
@@ -191,11 +192,11 @@ def test_python_m_pyrunc_is_the_command_too(package: Path) -> None:
 
 
 def test_the_pack_takes_no_low_descriptor(package: Path, command: Path) -> None:
-    (package / "cli/__init__.py").write_text(
-        "import posix\n"
-        "def main():\n"
-        "    print([fd for fd in posix.listdir('/proc/self/fd') if 2 < int(fd) < 100])\n"
-    )
+    with (package / "cli/__init__.py").open("a") as file:
+        file.write(
+            "def main():\n"
+            "    print([fd for fd in posix.listdir('/proc/self/fd') if 2 < int(fd) < 100])\n"
+        )
     write_command(package, command)
     # One is the listing's own.
     assert run(command).stdout.strip() == "['3']"
