@@ -370,10 +370,11 @@ def test_kill_of_a_paused_container_takes_effect(box: Box) -> None:
 
 
 def test_detached_run_returns_at_once_and_the_container_goes_on(box: Box) -> None:
-    box.script("sleep 0.3; echo later")
+    box.script("until [ -e /tmp/go ]; do usleep 10000; done; echo later")
     box.run("--detach").ok()
     out = box.last_out
     assert box.status() == "running"
+    (box.rootfs / "tmp/go").touch()
     wait_for(lambda: "later" in out.read_text(), "output")
     box.wait_status("stopped")
     assert box.status() == "stopped"  # a detached container stays until delete

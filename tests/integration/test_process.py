@@ -75,7 +75,7 @@ def test_a_missing_working_directory_is_made_as_runc_does(box: Box) -> None:
 
 def test_a_working_directory_that_is_a_file_is_refused(box: Box) -> None:
     box.process["cwd"] = "/etc/passwd"
-    box.run().failed("/process/cwd", "/etc/passwd")
+    box.run().failed("/process/cwd", "etc/passwd", "not a directory")
     box.clean()
 
 
