@@ -1,0 +1,89 @@
+"""config-linux.md: control groups, seen from the host and from inside."""
+
+import errno
+import os
+from pathlib import Path
+
+from conformance.box import Box, Container, cgroup_mounts
+from conformance.model import NotApplicable, RuntimeFailed, case
+
+
+def membership(pid: int) -> list[tuple[list[str], str]]:
+    """The controllers (none for v2) and the path of each line of /proc/PID/cgroup."""
+    lines = (line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    return [(controllers.split(",") if controllers else [], path) for _, controllers, path in lines]
+
+
+def limit_file(container: Container, controller: str, v1: str, v2: str) -> Path:
+    """The file of a limit in the cgroup that the kernel says the process is in."""
+    mounts = {point.rpartition("/")[2]: point for point in cgroup_mounts()}
+    for controllers, path in membership(container.pid):
+        for name, point in mounts.items():
+            if controller in controllers and controller in name.split(","):
+                return Path(f"{point}{path}/{v1}")
+        if not controllers:
+            for point in mounts.values():
+                if Path(f"{point}{path}/{v2}").exists():
+                    return Path(f"{point}{path}/{v2}")
+    raise RuntimeFailed(f"the process is in no cgroup with the controller {controller}")
+
+
+def has_controller(name: str) -> bool:
+    for point in cgroup_mounts():
+        v2 = Path(point, "cgroup.controllers")
+        if name in point.rpartition("/")[2].split(",") or (v2.exists() and name in v2.read_text().split()):
+            return True
+    return False
+
+
+@case("cgroups.absolute")
+def an_absolute_cgroups_path(box: Box) -> None:
+    if not cgroup_mounts():
+        raise NotApplicable("no cgroups are mounted")
+    container = box.container().create()
+    found = {path for controllers, path in membership(container.pid) if controllers != ["name=systemd"]}
+    # An empty v2 tree beside v1 controllers may be left alone.
+    wanted = container.linux["cgroupsPath"]
+    box.check("cgroups.absolute", found & {wanted} and found <= {wanted, "/"} or
+              all(path == wanted for controllers, path in membership(container.pid)
+                  if set(controllers) & {"memory", "pids", "devices"}), f"its cgroups are {sorted(found)}")
+
+
+@case("cgroups.memory-limit", "cgroups.pids-limit")
+def limits_of_cgroups(box: Box) -> None:
+    for requirement, controller, resources, v1, v2, wanted in (
+        ("cgroups.memory-limit", "memory", {"memory": {"limit": 33554432}}, "memory.limit_in_bytes", "memory.max",
+         "33554432"),
+        ("cgroups.pids-limit", "pids", {"pids": {"limit": 77}}, "pids.max", "pids.max", "77"),
+    ):
+        if not has_controller(controller):
+            box.not_applicable(requirement, f"there is no cgroup controller {controller}")
+            continue
+        container = box.container().runs("hold")
+        container.linux["resources"] = resources
+        container.run()
+        box.equal(requirement, limit_file(container, controller, v1, v2).read_text().strip(), wanted, v2)
+        container.stop()
+
+
+@case("cgroups.device-list")
+def the_device_list(box: Box) -> None:
+    if os.path.exists("/proc/self/uid_map") and Path("/proc/self/uid_map").read_text().split()[:2] != ["0", "0"]:
+        raise NotApplicable("the suite runs in a user namespace")
+    container = box.container("openr:/dev/allowed", "openr:/dev/denied", "openw:/dev/allowed", "openr:/dev/null")
+    # 1:1 is mem(4), 1:11 kmsg(4): both there in every kernel, neither a default device.
+    container.linux["devices"] = [
+        {"path": "/dev/denied", "type": "c", "major": 1, "minor": 1, "fileMode": 0o666},
+        {"path": "/dev/allowed", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666},
+    ]
+    container.linux["resources"] = {"devices": [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 1, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"},
+        {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "rwm"},
+    ]}
+    report = container.run()
+    box.equal("cgroups.device-list", report.op("openr:/dev/denied")["errno"], errno.EPERM, "the errno of what is denied")
+    box.equal("cgroups.device-list", report.op("openr:/dev/allowed")["errno"], 0, "the errno of what is allowed")
+    box.equal("cgroups.device-list", report.op("openw:/dev/allowed")["errno"], errno.EPERM, "the errno of writing")
+    box.equal("cgroups.device-list", report.op("openr:/dev/null")["errno"], 0, "the errno of /dev/null")

@@ -1,0 +1,90 @@
+"""Writes an outcome as TAP, JSON or Markdown, and as a summary by section."""
+
+import json
+from itertools import groupby
+
+from conformance.model import MET, NOT_APPLICABLE, STATUSES, UNTESTED, VIOLATED
+from conformance.requirements import REQUIREMENTS
+from conformance.suite import Outcome
+
+
+def tap(outcome: Outcome) -> str:
+    """One line for each requirement (testanything.org, version 13); a violated SHOULD is a TODO."""
+    lines = ["TAP version 13", f"1..{len(REQUIREMENTS)}"]
+    for number, requirement in enumerate(REQUIREMENTS, 1):
+        status, reason = outcome.statuses[requirement.id]
+        line = f"{requirement.id} - {requirement.level}: {requirement.text}".replace("#", "\\#")
+        directive = ""
+        if status in (NOT_APPLICABLE, UNTESTED):
+            directive = f" # SKIP {status}: {' '.join(reason.split())}"
+        elif status == VIOLATED and not requirement.mandatory:
+            directive = f" # TODO {requirement.level}"
+        lines.append(f"{'not ok' if status == VIOLATED else 'ok'} {number} {line}{directive}")
+        if status == VIOLATED:
+            lines += ["  ---", f"  message: {json.dumps(reason)}", f"  section: {json.dumps(requirement.section)}",
+                      "  ..."]
+    return "\n".join([*lines, *[f"# {line}" for line in notes(outcome)], ""])
+
+
+def as_json(outcome: Outcome) -> str:
+    document = {
+        "runtime": outcome.runtime,
+        "version": outcome.version,
+        "seconds": round(outcome.seconds, 1),
+        "exitStatus": outcome.code,
+        "counts": {status: {"MUST": outcome.count(status, True), "SHOULD": outcome.count(status, False)}
+                   for status in STATUSES},
+        "requirements": [
+            {"id": requirement.id, "section": requirement.section, "level": requirement.level,
+             "text": requirement.text, "status": outcome.statuses[requirement.id][0],
+             "reason": outcome.statuses[requirement.id][1],
+             "cases": sorted({seen.case for seen in outcome.observations if seen.requirement == requirement.id})}
+            for requirement in REQUIREMENTS
+        ],
+        "faults": outcome.faults,
+        "leftBehind": outcome.left,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def markdown(outcome: Outcome) -> str:
+    lines = [f"# {outcome.version or outcome.runtime}", "", *[f"- {line}" for line in totals(outcome)]]
+    for section, requirements in groupby(REQUIREMENTS, lambda requirement: requirement.section):
+        lines += ["", f"## {section}", "", "| requirement | level | text | status |", "| --- | --- | --- | --- |"]
+        for requirement in requirements:
+            status, reason = outcome.statuses[requirement.id]
+            what = f"{status}: {reason}" if reason else status
+            lines.append(f"| {requirement.id} | {requirement.level} | {requirement.text} | "
+                         + " ".join(what.split()).replace("|", "\\|") + " |")
+    return "\n".join([*lines, "", *[f"- {line}" for line in notes(outcome)]]) + "\n"
+
+
+def totals(outcome: Outcome) -> list[str]:
+    return [f"{status}: {outcome.count(status)} ({outcome.count(status, True)} of level MUST)" for status in STATUSES]
+
+
+def notes(outcome: Outcome) -> list[str]:
+    """What a reader has to know before the counts."""
+    lines = [f"fault of the suite: {fault}" for fault in outcome.faults]
+    lines += [f"left behind by the runtime: {item}" for item in outcome.left]
+    if not outcome.count(MET):
+        lines.append("no requirement was seen to be met: this is no pass")
+    return lines
+
+
+def summary(outcome: Outcome) -> str:
+    """For the terminal: a line for each section, what is violated and why, the totals."""
+    lines = [f"{'section':36}" + "".join(f"{status:>16}" for status in STATUSES)]
+    for section, requirements in groupby(REQUIREMENTS, lambda requirement: requirement.section):
+        ids = [requirement.id for requirement in requirements]
+        counts = [sum(outcome.statuses[id][0] == status for id in ids) for status in STATUSES]
+        lines.append(f"{section:36}" + "".join(f"{count or '-':>16}" for count in counts))
+    lines.append("")
+    for requirement in REQUIREMENTS:
+        status, reason = outcome.statuses[requirement.id]
+        if status != MET:
+            lines.append(f"{status}: {requirement.id} ({requirement.level}): {' '.join(reason.split())}")
+    return "\n".join([*lines, "", *totals(outcome), *notes(outcome), f"{outcome.seconds:.1f} s", ""])
+
+
+FORMATS = {"tap": tap, "json": as_json, "markdown": markdown}

@@ -1,0 +1,216 @@
+"""The table of requirements: runtime-spec 1.3's demands that are observed on Linux, in the suite's own words.
+
+Where the text describes a property without a keyword, the level is that of runtime.md's lifecycle, step 2: the
+environment MUST be created according to the configuration.
+"""
+
+from conformance.model import Requirement
+
+# id | level | text [| why it is untestable]; a line in brackets is the section of those below it.
+TABLE = """
+[bundle.md]
+bundle.config-json | MUST | a bundle without config.json is refused
+
+[runtime.md#state]
+state.oci-version | MUST | the state has ociVersion, a version
+state.id | MUST | the state has the container's id
+state.status | MUST | the state has a status, and it is the lifecycle's: created, running, stopped
+state.pid | MUST | the state of a created or running container has the pid of its process as the host sees it
+state.bundle | MUST | the state has the absolute path of the bundle
+state.annotations | MUST | the state has the configuration's annotations
+state.new-status | MUST | a status that the specification does not have stands for a state that it does not \
+have | runtimes' own states cannot be provoked in general
+
+[runtime.md#lifecycle]
+lifecycle.environment-error | MUST | an environment that cannot be made is an error of create
+lifecycle.program-waits | MUST NOT | the program runs before start
+lifecycle.config-read-once | MUST NOT | a change of config.json after create has an effect
+lifecycle.destroyed | MUST | delete undoes what create did
+hooks.prestart | MUST | prestart hooks are run by create
+hooks.create-runtime | MUST | createRuntime hooks are run by create
+hooks.create-container | MUST | createContainer hooks are run by create
+hooks.start-container | MUST | startContainer hooks are run by start, before the program
+hooks.poststart | MUST | poststart hooks are run before start returns
+hooks.poststop | MUST | poststop hooks are run before delete returns, and not before delete
+hooks.prestart-fails | MUST | a failing prestart hook is an error of create, and the container is stopped
+hooks.create-runtime-fails | MUST | a failing createRuntime hook is an error of create, and the container is stopped
+hooks.create-container-fails | MUST | a failing createContainer hook is an error of create, and the container is \
+stopped
+hooks.start-container-fails | MUST | a failing startContainer hook is an error of start, the container is stopped, \
+and the program does not run
+hooks.poststart-fails | MUST | a failing poststart hook is an error of start, and the container is stopped
+hooks.poststop-fails | MUST | after a failing poststop hook, the others run and delete goes on
+hooks.failure-destroys | MUST | after a failing hook of create the container is destroyed
+hooks.failure-poststop | MUST | after a failing hook of create the poststop hooks are run
+
+[runtime.md#errors]
+errors.unchanged | MUST | an error leaves the environment as it was: no state, process, cgroup or mount
+
+[runtime.md#query-state]
+query-state.no-id | MUST | state without an id is an error
+query-state.unknown | MUST | state of a container that does not exist is an error
+
+[runtime.md#create]
+create.no-arguments | MUST | create without an id is an error
+create.id-taken | MUST | an id in use is an error, and the container that has it is not changed
+create.id-invalid | MUST | an id that is not valid is an error
+create.status | MUST | after create, the status is created
+create.resources | MUST | create applies everything but process: namespaces and mounts are there before start
+create.cannot-apply | MUST | a property that cannot be applied is an error, and no container is created
+
+[runtime.md#start]
+start.no-id | MUST | start without an id is an error
+start.unknown | MUST | start of a container that does not exist is an error
+start.running | MUST | start of a running container is an error and has no effect
+start.stopped | MUST | start of a stopped container is an error and has no effect
+start.runs | MUST | start runs the program
+start.no-process | MUST | start is an error if the configuration has no process
+start.status | MUST | after start, the status is running
+
+[runtime.md#kill]
+kill.no-id | MUST | kill without an id is an error
+kill.unknown | MUST | kill of a container that does not exist is an error
+kill.stopped | MUST | kill of a stopped container is an error
+kill.signal | MUST | kill sends the signal to the container's process
+kill.created | MUST | kill also reaches a container that is created and not started
+kill.status | MUST | when the process has ended, the status is stopped
+
+[runtime.md#delete]
+delete.no-id | MUST | delete without an id is an error
+delete.unknown | MUST | delete of a container that does not exist is an error
+delete.running | MUST | delete of a running container is an error and has no effect
+delete.resources | MUST | delete removes what create made
+delete.others-resources | MUST NOT | delete removes what create did not make
+
+[config.md]
+config.unknown-property | MUST | an unknown property is no error
+config.invalid-value | MUST | an invalid or unsupported value is an error
+
+[config.md#root]
+root.relative | MUST | a relative root.path is taken from the bundle
+root.absolute | MUST | an absolute root.path is taken as it is
+root.missing | MUST | a root.path without a directory is an error
+root.readonly | MUST | with root.readonly the root file system cannot be written to
+root.writable | MUST | root.readonly is false by default
+
+[config.md#mounts]
+mounts.order | MUST | mounts are made in the listed order
+mounts.relative-destination | MUST | a relative destination is taken from /
+mounts.relative-source | MUST | the source of a bind mount may be relative to the bundle
+mounts.flags | MUST | the options ro, nosuid, nodev, noexec and noatime are applied
+mounts.data | SHOULD | options of the file system (size, mode) reach it
+mounts.bind-readonly | MUST | a bind mount with ro cannot be written to, its source can
+mounts.rbind | MUST | rbind also brings the mounts below the source
+mounts.propagation | MUST | the propagation options private, slave and shared are applied
+
+[config.md#process]
+process.cwd | MUST | the program's working directory is process.cwd
+process.env | MUST | the program has the variables of process.env
+process.args | MUST | the program has the arguments of process.args
+process.path-lookup | MUST | a name without a slash in args is looked for in PATH
+process.not-found | MUST | a program that does not exist is an error
+process.terminal | MUST | with process.terminal the standard streams are a terminal
+process.console-size | MUST | the terminal has the size of consoleSize
+process.console-size-ignored | MUST | consoleSize is ignored without a terminal
+process.rlimits | MUST | soft and hard limits are as configured
+process.rlimits-unknown | MUST | an unknown type of limit is an error
+process.rlimits-duplicate | MUST | a type of limit that is there twice is an error
+process.capabilities | MUST | the five capability sets are as configured
+process.capabilities-unknown | SHOULD NOT | an unknown capability is an error
+process.no-new-privileges | MUST | noNewPrivileges is set when true, and only then
+process.oom-score-adj | MUST | oom_score_adj is as configured
+process.oom-score-adj-unset | MUST NOT | without oomScoreAdj, oom_score_adj is changed
+
+[config.md#user]
+user.uid | MUST | the program has the uid
+user.gid | MUST | the program has the gid
+user.additional-gids | MUST | the program has the additional groups
+user.umask | MUST | the program has the umask
+
+[config.md#hostname]
+hostname | MUST | the container sees the hostname, and the host's stays
+
+[config.md#domainname]
+domainname | MUST | the container sees the domain name
+
+[config.md#posix-platform-hooks]
+hooks.order | MUST | hooks of one kind run in the listed order
+hooks.state | MUST | the state is a hook's standard input
+hooks.args-env | MUST | a hook has its args, and the variables of its env
+hooks.timeout | MUST | a hook that takes longer than its timeout is ended, and has failed
+hooks.runtime-namespace | MUST | prestart, createRuntime, poststart and poststop hooks run in the runtime's namespaces
+hooks.container-namespace | MUST | createContainer and startContainer hooks run in the container's namespaces
+
+[config.md#annotations]
+annotations.unknown | MUST | an unknown annotation is no error
+
+[config-linux.md#default-filesystems]
+linux.default-filesystems | SHOULD | /proc, /sys, /dev/pts and /dev/shm are there, of their types, when configured
+
+[config-linux.md#namespaces]
+namespaces.new-pid | MUST | a pid namespace without a path is new
+namespaces.new-network | MUST | a network namespace without a path is new
+namespaces.new-mount | MUST | a mount namespace without a path is new
+namespaces.new-ipc | MUST | an ipc namespace without a path is new
+namespaces.new-uts | MUST | a uts namespace without a path is new
+namespaces.new-user | MUST | a user namespace without a path is new
+namespaces.new-cgroup | MUST | a cgroup namespace without a path is new
+namespaces.new-time | MUST | a time namespace without a path is new
+namespaces.inherited | MUST | a namespace that is not listed is the runtime's
+namespaces.path | MUST | the process is in the namespace of a path
+namespaces.path-type | MUST | a path of a namespace of another type is an error
+namespaces.duplicate | MUST | a type that is listed twice is an error
+namespaces.id-mappings | MUST | the user namespace has the configured id mappings
+namespaces.ownership | SHOULD NOT | id mappings change the owners of the root file system's files
+namespaces.time-offsets | MUST | the clocks have the configured offsets
+
+[config-linux.md#devices]
+devices.available | MUST | a configured device is there, with its type, numbers, mode and owner
+devices.outside-dev | MUST | a device may be outside /dev
+devices.conflict | MUST | a file that is not the device at its path is an error
+devices.default | MUST | null, zero, full, random, urandom and tty are there
+devices.ptmx | MUST | /dev/ptmx is the container's own /dev/pts/ptmx
+devices.console | MUST | with a terminal, /dev/console is that terminal
+
+[config-linux.md#control-groups]
+cgroups.absolute | MUST | an absolute cgroupsPath is taken from the mount of the cgroups
+cgroups.device-list | MUST | the entries of the device list are applied in order
+cgroups.memory-limit | MUST | resources.memory.limit is in force
+cgroups.pids-limit | MUST | resources.pids.limit is in force
+
+[config-linux.md#sysctl]
+sysctl | MUST | kernel parameters are as configured
+
+[config-linux.md#seccomp]
+seccomp.errno-default | MUST | SCMP_ACT_ERRNO without a number gives EPERM
+seccomp.errno | MUST | SCMP_ACT_ERRNO gives errnoRet
+seccomp.default-errno | MUST | a default action of SCMP_ACT_ERRNO gives defaultErrnoRet
+seccomp.args | MUST | a rule with args applies to calls with these arguments only
+seccomp.errno-unsupported | MUST | errnoRet with an action that has no errno is an error
+seccomp.listener-metadata | MUST NOT | listenerMetadata is set without listenerPath | a demand on configurations
+
+[config-linux.md#rootfs-mount-propagation]
+rootfs-propagation | MUST | the root file system's propagation is as configured
+
+[config-linux.md#masked-paths]
+masked-paths | MUST | masked files and directories cannot be read
+
+[config-linux.md#readonly-paths]
+readonly-paths | MUST | read-only paths cannot be written to
+"""
+
+
+def parse(table: str) -> tuple[Requirement, ...]:
+    found = []
+    section = ""
+    for line in table.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line:
+            id, level, text, *untestable = (field.strip() for field in line.split("|"))
+            found.append(Requirement(id, section, level, text, *untestable))
+    return tuple(found)
+
+
+REQUIREMENTS = parse(TABLE)
+BY_ID = {requirement.id: requirement for requirement in REQUIREMENTS}

@@ -1,0 +1,194 @@
+"""Runs cases side by side, and says what they saw. It must end every process that the runtime leaves."""
+
+import ctypes
+import fnmatch
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from conformance import cases  # noqa: F401 (registers them)
+from conformance.box import Box, is_child
+from conformance.model import (
+    CASES,
+    MET,
+    NOT_APPLICABLE,
+    UNTESTED,
+    VIOLATED,
+    Case,
+    NotApplicable,
+    Observation,
+    RuntimeFailed,
+    status,
+)
+from conformance.requirements import REQUIREMENTS
+
+PR_SET_CHILD_SUBREAPER = 36
+SOURCE = Path(__file__).with_name("probe.c")
+
+
+class Unusable(Exception):  # noqa: N818
+    """The suite itself cannot run here; the text says what is missing."""
+
+
+class Outcome(NamedTuple):
+    """A run's result. `statuses` has (status, reason) by requirement; `faults` are the suite's own."""
+
+    runtime: str
+    version: str
+    seconds: float
+    observations: list[Observation]
+    statuses: dict[str, tuple[str, str]]
+    faults: list[str]
+    left: list[str]
+
+    def count(self, status: str, mandatory: bool | None = None) -> int:
+        return sum(self.statuses[requirement.id][0] == status for requirement in REQUIREMENTS
+                   if mandatory is None or requirement.mandatory == mandatory)
+
+    @property
+    def code(self) -> int:
+        """0: all that was tested holds; 1: a MUST is violated; 2: nothing was met, or the suite is at fault."""
+        if self.faults or not self.count(MET):
+            return 2
+        return 1 if self.count(VIOLATED, mandatory=True) or self.left else 0
+
+
+def build_probe(directory: Path) -> Path:
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        raise Unusable("no C compiler: install gcc and libc6-dev, or set CC")
+    probe = directory / "probe"
+    command = [*compiler.split(), "-static", "-O1", "-o", str(probe), str(SOURCE)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise Unusable(f"the probe cannot be compiled: {result.stderr.strip()[-500:]}")
+    return probe
+
+
+def selected(patterns: Sequence[str]) -> list[Case]:
+    """The cases whose name, or a requirement of theirs, matches one of the patterns (all, without a pattern)."""
+    def matches(case: Case) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for name in (case.name, *case.requirements)
+                   for pattern in patterns)
+
+    return [case for case in CASES if not patterns or matches(case)]
+
+
+def run_case(case: Case, runtime: str, probe: Path, directory: Path) -> tuple[list[Observation], list[str]]:
+    """The case's observations, and faults of the suite. What it could not observe has a reason, never a MET."""
+    box = Box(runtime, probe, directory, case.name, case.requirements)
+    faults: list[str] = []
+    rest: tuple[str, str] | None = None
+    try:
+        case.function(box)
+    except RuntimeFailed as error:
+        rest = VIOLATED, str(error)
+    except NotApplicable as error:
+        rest = NOT_APPLICABLE, str(error)
+    except Exception as error:  # noqa: BLE001 - a case's own fault must not end the others
+        rest = UNTESTED, f"the case failed: {type(error).__name__}: {error}"
+        faults.append(f"{case.name}: {rest[1]}")
+    observations = list(box.observations)
+    seen = {observation.requirement for observation in observations}
+    for requirement in case.requirements:
+        if requirement not in seen:
+            if rest is None:
+                faults.append(f"{case.name} said nothing of {requirement}")
+            observations.append(Observation(requirement, case.name, *(rest or (UNTESTED, "the case said nothing"))))
+    try:
+        box.clean()
+    except (OSError, RuntimeFailed) as error:
+        faults.append(f"{case.name}: cleaning up: {error}")
+    return observations, faults
+
+
+def plainest(runtime: str, probe: Path, directory: Path) -> str:
+    """Why the runtime cannot run the plainest of containers; empty if it can."""
+    box = Box(runtime, probe, directory, "plainest", ())
+    try:
+        container = box.container()
+        report = container.run()
+        container.ended()
+        container.delete()
+        return "" if report["argv"] == container.process["args"] else "its program has other arguments"
+    except RuntimeFailed as error:
+        return str(error)
+    finally:
+        box.clean()
+
+
+def children() -> list[int]:
+    """The suite's children that are left when all cases are over."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == os.getpid():
+                found.append(int(name))
+    return found
+
+
+def end_children() -> list[str]:
+    """Ends what runtimes left running; says what it was. Zombies are only reaped."""
+    left = []
+    for pid in children():
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            continue
+        left.append(f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})")
+        if is_child(pid):
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+    return left
+
+
+def version_of(runtime: str) -> str:
+    try:
+        result = subprocess.run([runtime, "--version"], capture_output=True, text=True, timeout=10, check=False,
+                                stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.partition("\n")[0].strip() if result.returncode == 0 else ""
+
+
+def run(runtime: str, patterns: Sequence[str] = (), jobs: int = 1, gate: bool = True,
+        progress: Callable[[int, int, str], object] = lambda done, all, name: None) -> Outcome:
+    """Run the cases against a runtime. Without `gate`, also for one that cannot run the plainest container."""
+    if os.geteuid():
+        raise Unusable("the suite makes containers as root; it is not root")
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise Unusable("this process cannot become a subreaper")
+    began = time.monotonic()
+    cases = selected(patterns)
+    observations: list[Observation] = []
+    faults: list[str] = []
+    base = Path(tempfile.mkdtemp(prefix="conformance-"))
+    base.chmod(0o711)  # a user namespace's root has to reach its root file system
+    try:
+        probe = build_probe(base)
+        reason = plainest(runtime, probe, base / "gate") if gate else ""
+        if reason:
+            text = f"the runtime cannot run the plainest container: {reason}"
+            observations = [Observation(id, case.name, UNTESTED, text) for case in cases for id in case.requirements]
+        else:
+            with ThreadPoolExecutor(max(1, jobs)) as pool:
+                futures = [pool.submit(run_case, case, runtime, probe, base / str(number))
+                           for number, case in enumerate(cases)]
+                for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
+                    progress(number, len(cases), case.name)
+                    seen, wrong = future.result()
+                    observations += seen
+                    faults += wrong
+        left = end_children()
+    finally:
+        shutil.rmtree(base)
+    statuses = {requirement.id: status(requirement, observations) for requirement in REQUIREMENTS}
+    return Outcome(runtime, version_of(runtime), time.monotonic() - began, observations, statuses, faults, left)
