@@ -101,7 +101,6 @@ def rlimits(b: Builder, process: "dict[str, Any]") -> None:
         b.origin = pointer
         b.step(
             "prlimit64", 0, RLIMITS[name], Data("rlimit", _rlimit(soft, hard), (soft, hard)), 0,
-            note=f"{name}: a hard limit above the runtime's own needs CAP_SYS_RESOURCE",
         )
     b.origin = ""
 
