@@ -94,7 +94,7 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("mount", EPERM): _MOUNT_PRIVILEGE,
     ("mount_setattr", EINVAL): "the kernel or the file system does not support a mount option",
     ("mount_setattr", EPERM): "an option that the host locks (ro, nosuid, nodev …) cannot be undone here",
-    ("move_mount", EINVAL): "one of source and destination is not a directory, or a mount is shared or locked",
+    ("move_mount", EINVAL): "one of source and destination is not a directory, or one is shared or locked",
     ("move_mount", ENOTDIR): "source and destination have to be both directories, or both files",
     ("open_tree", ENOENT): "the source does not exist; create it, or correct the path",
     ("open_tree", EACCES): "the runtime's user may not reach the source",
