@@ -17,11 +17,11 @@ UNTESTED = "untested"
 STATUSES = (MET, VIOLATED, NOT_APPLICABLE, UNTESTED)
 
 
-class RuntimeFailed(Exception):  # noqa: N818
+class RuntimeFailed(Exception):
     """The runtime did not do what the specification demands: the case cannot go on."""
 
 
-class NotApplicable(Exception):  # noqa: N818
+class NotApplicable(Exception):
     """This machine cannot show what the case is about; the text says why."""
 
 

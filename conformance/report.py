@@ -80,10 +80,14 @@ def summary(outcome: Outcome) -> str:
         counts = [sum(outcome.statuses[id][0] == status for id in ids) for status in STATUSES]
         lines.append(f"{section:36}" + "".join(f"{count or '-':>16}" for count in counts))
     lines.append("")
+    reasons: dict[tuple[str, str], list[str]] = {}
     for requirement in REQUIREMENTS:
-        status, reason = outcome.statuses[requirement.id]
-        if status != MET:
-            lines.append(f"{status}: {requirement.id} ({requirement.level}): {' '.join(reason.split())}")
+        if outcome.statuses[requirement.id][0] != MET:
+            named = f"{requirement.id} ({requirement.level})"
+            reasons.setdefault(outcome.statuses[requirement.id], []).append(named)
+    for (status, reason), names in reasons.items():
+        what = ", ".join(names) if len(names) < 6 else f"{len(names)} requirements"
+        lines.append(f"{status}: {what}: {' '.join(reason.split())}")
     return "\n".join([*lines, "", *totals(outcome), *notes(outcome), f"{outcome.seconds:.1f} s", ""])
 
 

@@ -136,6 +136,7 @@ domainname | MUST | the container sees the domain name
 [config.md#posix-platform-hooks]
 hooks.order | MUST | hooks of one kind run in the listed order
 hooks.state | MUST | the state is a hook's standard input
+hooks.state-pid | MUST | the pid in a hook's state is the container's process as the host sees it, in every kind
 hooks.args-env | MUST | a hook has its args, and the variables of its env
 hooks.timeout | MUST | a hook that takes longer than its timeout is ended, and has failed
 hooks.runtime-namespace | MUST | prestart, createRuntime, poststart and poststop hooks run in the runtime's namespaces
@@ -156,6 +157,7 @@ namespaces.new-uts | MUST | a uts namespace without a path is new
 namespaces.new-user | MUST | a user namespace without a path is new
 namespaces.new-cgroup | MUST | a cgroup namespace without a path is new
 namespaces.new-time | MUST | a time namespace without a path is new
+namespaces.types | SHOULD | all eight types are supported
 namespaces.inherited | MUST | a namespace that is not listed is the runtime's
 namespaces.path | MUST | the process is in the namespace of a path
 namespaces.path-type | MUST | a path of a namespace of another type is an error

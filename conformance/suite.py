@@ -32,7 +32,7 @@ PR_SET_CHILD_SUBREAPER = 36
 SOURCE = Path(__file__).with_name("probe.c")
 
 
-class Unusable(Exception):  # noqa: N818
+class Unusable(Exception):
     """The suite itself cannot run here; the text says what is missing."""
 
 

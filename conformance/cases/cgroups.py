@@ -44,7 +44,7 @@ def an_absolute_cgroups_path(box: Box) -> None:
     found = {path for controllers, path in membership(container.pid) if controllers != ["name=systemd"]}
     # An empty v2 tree beside v1 controllers may be left alone.
     wanted = container.linux["cgroupsPath"]
-    box.check("cgroups.absolute", found & {wanted} and found <= {wanted, "/"} or
+    box.check("cgroups.absolute", (found & {wanted} and found <= {wanted, "/"}) or
               all(path == wanted for controllers, path in membership(container.pid)
                   if set(controllers) & {"memory", "pids", "devices"}), f"its cgroups are {sorted(found)}")
 
@@ -71,19 +71,21 @@ def the_device_list(box: Box) -> None:
     if os.path.exists("/proc/self/uid_map") and Path("/proc/self/uid_map").read_text().split()[:2] != ["0", "0"]:
         raise NotApplicable("the suite runs in a user namespace")
     container = box.container("openr:/dev/allowed", "openr:/dev/denied", "openw:/dev/allowed", "openr:/dev/null")
-    # 1:1 is mem(4), 1:11 kmsg(4): both there in every kernel, neither a default device.
+    # Majors 240 to 254 are for local use (devices.txt). Without a driver, opening gives ENXIO, but only after
+    # the device list has let it pass.
     container.linux["devices"] = [
-        {"path": "/dev/denied", "type": "c", "major": 1, "minor": 1, "fileMode": 0o666},
-        {"path": "/dev/allowed", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666},
+        {"path": "/dev/denied", "type": "c", "major": 240, "minor": 1, "fileMode": 0o666},
+        {"path": "/dev/allowed", "type": "c", "major": 240, "minor": 2, "fileMode": 0o666},
     ]
     container.linux["resources"] = {"devices": [
         {"allow": False, "access": "rwm"},
-        {"allow": True, "type": "c", "major": 1, "minor": 1, "access": "rwm"},
-        {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"},
-        {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 240, "minor": 1, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 240, "minor": 2, "access": "r"},
+        {"allow": False, "type": "c", "major": 240, "minor": 1, "access": "rwm"},
     ]}
     report = container.run()
     box.equal("cgroups.device-list", report.op("openr:/dev/denied")["errno"], errno.EPERM, "the errno of what is denied")
-    box.equal("cgroups.device-list", report.op("openr:/dev/allowed")["errno"], 0, "the errno of what is allowed")
+    found = report.op("openr:/dev/allowed")["errno"]
+    box.check("cgroups.device-list", found != errno.EPERM, "what is allowed cannot be opened")
     box.equal("cgroups.device-list", report.op("openw:/dev/allowed")["errno"], errno.EPERM, "the errno of writing")
     box.equal("cgroups.device-list", report.op("openr:/dev/null")["errno"], 0, "the errno of /dev/null")

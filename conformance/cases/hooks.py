@@ -23,7 +23,7 @@ def prepared(box: Box) -> Container:
     return box.container("append:/hooks.log")
 
 
-@case(*REQUIREMENT.values(), "hooks.order", "hooks.state", "hooks.runtime-namespace", "hooks.container-namespace")
+@case(*REQUIREMENT.values(), "hooks.order", "hooks.state", "hooks.state-pid", "hooks.runtime-namespace", "hooks.container-namespace")
 def all_kinds_of_hooks(box: Box) -> None:
     container = prepared(box)
     container.config["annotations"] = {"com.example.key": "value"}
@@ -64,7 +64,7 @@ def all_kinds_of_hooks(box: Box) -> None:
             box.equal("hooks.state", state.get(key), wanted, f"{kind}: {key} of the state")
         box.check("hooks.state", state.get("ociVersion") and state.get("status"), f"{kind}: the state is {state}")
         if kind != "poststop":
-            box.equal("hooks.state", state.get("pid"), container.pid, f"{kind}: pid of the state")
+            box.equal("hooks.state-pid", state.get("pid"), container.pid, f"{kind}: pid of the state")
         if kind in HOST_KINDS:
             own = {name: os.readlink(f"/proc/self/ns/{name}") for name in inside}
             found = {name: entry["namespaces"].get(name) for name in inside}

@@ -146,7 +146,9 @@ def create_makes_the_environment_and_waits(box: Box) -> None:
     (container.bundle / "config.json").write_text(json.dumps(changed))
     report = container.start().report()
     box.check("lifecycle.program-waits", container.labels() == ["program"], "it did not run after start")
-    box.equal("lifecycle.config-read-once", report["env"], ["PATH=/bin"], "the environment")
+    # What else a runtime sets, such as HOME, is its own affair.
+    box.check("lifecycle.config-read-once", "CHANGED=1" not in report["env"] and "PATH=/bin" in report["env"],
+              f"the environment is {report['env']}")
     box.equal("lifecycle.config-read-once", report["argv"], container.process["args"], "the arguments")
     container.ended()
 
