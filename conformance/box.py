@@ -71,9 +71,20 @@ class Result(NamedTuple):
         return f"{self.verb}: {end}" + (f": {said[:SHOWN]}" if said else "")
 
 
-def cgroup_mounts() -> list[str]:
-    mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [fields[4] for fields in mounts if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")]
+def cgroup_mounts() -> dict[str, list[str]]:
+    """Where cgroup hierarchies are mounted, each with its v1 controllers (none for v2)."""
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        number, point = before.split()[2], before.split()[4]
+        type, _, options = after.split()
+        if type not in ("cgroup", "cgroup2") or not os.path.isdir(point):
+            continue
+        device = os.stat(point).st_dev  # of another mount, if one hides this
+        if number == f"{os.major(device)}:{os.minor(device)}":
+            known = options.split(",") if type == "cgroup" else []
+            found[point] = [name for name in known if name not in ("rw", "ro", "xattr", "clone_children")]
+    return found
 
 
 def mount_points(pid: int | str = "self") -> list[str]:

@@ -152,7 +152,8 @@ def make_pack(package: str) -> bytes:
 # what comes on top of it.
 GROUPS: dict[str, tuple[str, ...]] = {
     "pyrunc.cli": (
-        "pyrunc.cli.options", "pyrunc.cli.parser", "pyrunc.cli.containers", "pyrunc.container.record", "pyrunc.state",
+        "pyrunc.cli.options", "pyrunc.cli.parser", "pyrunc.cli.containers", "pyrunc.container.record",
+        "pyrunc.state",
     ),
     "pyrunc.container.create": (
         "pyrunc.container.foreground", "pyrunc.host.cgroups.facts", "pyrunc.host.cgroups.tree",

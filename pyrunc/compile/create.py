@@ -144,7 +144,8 @@ def _build_root(
         from pyrunc.compile import terminal
 
         tty = terminal.compile_terminal(
-            b, config["process"], mounted, root, console_device=devices.needs_dev(config)
+            b, config["process"], mounted, root, console_device=devices.needs_dev(config),
+            caller_size=request.console_size,
         )
     if mounted.devpts is not None:
         b.close(mounted.devpts)
@@ -174,9 +175,9 @@ def _working_directory(b: Builder, process: "dict[str, Any]", root: Slot) -> Non
     cwd = process.get("cwd") or "/"
     if not components(cwd):
         return
-    b.origin = "/process/cwd"
+    b.origin, b.note = "/process/cwd", f"for {cwd}"
     b.close(open_or_create(b, root, cwd, directory=True))
-    b.origin = ""
+    b.origin, b.note = "", ""
 
 
 def join_keyring(b: Builder, request: "Request") -> None:

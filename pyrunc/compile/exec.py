@@ -74,7 +74,7 @@ def compile_exec(
         b.close(root)
         b.step("chroot", ".")
     if process.get("terminal"):
-        _terminal(b, process)
+        _terminal(b, process, request.console_size)
 
     def created(b: Builder) -> None:
         b.phase = "created"
@@ -88,7 +88,7 @@ def compile_exec(
     return b.program
 
 
-def _terminal(b: Builder, process: "dict[str, Any]") -> None:
+def _terminal(b: Builder, process: "dict[str, Any]", caller_size: tuple[int, int] | None) -> None:
     """A terminal from the devpts that the container has at /dev/pts, proven to be one."""
     from pyrunc.compile import terminal
 
@@ -99,7 +99,7 @@ def _terminal(b: Builder, process: "dict[str, Any]") -> None:
         note="a terminal needs a devpts mounted at /dev/pts",
     )
     b.expect_filesystem(ptmx, f.DEVPTS_SUPER_MAGIC, ENXIO, "a terminal needs a devpts mounted at /dev/pts")
-    tty = terminal.open_pair(b, process, ptmx)
+    tty = terminal.open_pair(b, process, ptmx, caller_size)
     console = b.inherit("console")
     terminal.send(b, ptmx, console)
     b.close(ptmx)

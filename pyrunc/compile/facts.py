@@ -27,8 +27,8 @@ class Facts:
     """
 
     __slots__ = (
-        "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds", "proc_mounts",
-        "rootfs", "rootfs_mount_point", "rootless", "sources",
+        "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds",
+        "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
     )
 
     def __init__(
@@ -68,13 +68,14 @@ class Request:
 
     wait         the container waits for `start` (create), or goes on by itself (run)
     preserve_fds descriptors 3, 4 … that the process keeps, LISTEN_FDS not counted
+    console_size (rows, columns) of the caller's terminal, for a process that does not name its own
     """
 
-    __slots__ = ("bundle", "id", "new_keyring", "pivot", "preserve_fds", "wait")
+    __slots__ = ("bundle", "console_size", "id", "new_keyring", "pivot", "preserve_fds", "wait")
 
     def __init__(
         self, id: str, bundle: str, *, wait: bool = True, pivot: bool = True,
-        new_keyring: bool = True, preserve_fds: int = 0,
+        new_keyring: bool = True, preserve_fds: int = 0, console_size: tuple[int, int] | None = None,
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -82,3 +83,4 @@ class Request:
         self.pivot = pivot
         self.new_keyring = new_keyring
         self.preserve_fds = preserve_fds
+        self.console_size = console_size

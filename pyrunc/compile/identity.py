@@ -111,8 +111,9 @@ def compile_identity(
     """Ids, capabilities and no_new_privs; returns the capability sets that are left for after the
     seccomp filter, if any.
 
-    grantable is the runtime's own bounding set; filtered tells whether there is a filter. Without noNewPrivileges a filter can only be installed with CAP_SYS_ADMIN, so where there is a
-    filter that capability stays until it is in place.
+    grantable is the runtime's own bounding set; filtered tells whether there is a filter. Without
+    noNewPrivileges a filter can only be installed with CAP_SYS_ADMIN, so where there is a filter
+    that capability stays until it is in place.
     """
     user = process.get("user") or {}
     uid, gid = user.get("uid", 0), user.get("gid", 0)

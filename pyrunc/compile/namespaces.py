@@ -3,8 +3,8 @@
 Stage 1 of init joins and then clones the container's first process into the new ones.
 """
 
-from errno import EPERM
 from _struct import Struct
+from errno import EPERM
 
 from pyrunc.compile.syncs import SYNC_ID_MAPS
 from pyrunc.errors import Error

@@ -9,7 +9,7 @@ from pyrunc.compile import identity
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATX_MODE, Builder, vector
-from pyrunc.program.model import SCRATCH, Slot
+from pyrunc.program.model import SCRATCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
     if "/" in name:
         # An absent file is ENOENT and one that may not be executed EACCES, as execve will say.
         b.step("faccessat2", f.AT_FDCWD, name, f.ACCESS_X_OK, f.AT_EACCESS, note=f'"{name}"')
+        b.statx(f.AT_FDCWD, name, 0, f.STATX_BASIC_STATS)
+        # A directory that may be searched passes for executable until execve.
+        refusal = f'exec "{name}": it is a directory: permission denied'
+        b.refuse(STATX_MODE, 2, f.S_IFDIR, EACCES, refusal, mask=f.S_IFMT)
         return
     found = b.slot("executable")
     blocks = []

@@ -4,8 +4,8 @@ The terminal end comes from TIOCGPTPEER on the controlling end, never from a pat
 in the container can pass another file off as it (CVE-2025-52565).
 """
 
-from errno import ENXIO
 from _struct import Struct
+from errno import ENXIO
 
 from pyrunc.compile.mounts import Mounted
 from pyrunc.compile.paths import open_or_create
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 _O_TTY = f.O_RDWR | f.O_NOCTTY | f.O_CLOEXEC
 
 
-def open_pair(b: Builder, process: "dict[str, Any]", ptmx: Slot) -> Slot:
+def open_pair(
+    b: Builder, process: "dict[str, Any]", ptmx: Slot, caller_size: tuple[int, int] | None
+) -> Slot:
     """Unlocks and sizes a new pseudoterminal; returns its terminal end, owned by the user."""
     b.step("ioctl", ptmx, f.IOCTL_TIOCSPTLCK, Data("int", bytes(4), (0,)))
     tty = b.slot("tty")
     b.step("ioctl", ptmx, f.IOCTL_TIOCGPTPEER, _O_TTY, out=tty)
     size = process.get("consoleSize")
-    if size:
-        height, width = size.get("height", 0), size.get("width", 0)
+    if size or caller_size:
+        height, width = (size.get("height", 0), size.get("width", 0)) if size else caller_size or (0, 0)
         packed = Struct("=4H").pack(height, width, 0, 0)
         b.step("ioctl", ptmx, f.IOCTL_TIOCSWINSZ, Data("winsize", packed, (height, width)))
     user = process.get("user") or {}
@@ -51,7 +53,8 @@ def send(b: Builder, ptmx: Slot, console: Slot) -> None:
 
 
 def compile_terminal(
-    b: Builder, process: "dict[str, Any]", mounted: Mounted, root: Slot, *, console_device: bool
+    b: Builder, process: "dict[str, Any]", mounted: Mounted, root: Slot, *, console_device: bool,
+    caller_size: tuple[int, int] | None,
 ) -> Slot:
     """Before the pivot: opens the terminal, sends its controlling end, and binds /dev/console.
 
@@ -65,7 +68,7 @@ def compile_terminal(
     else:
         ptmx = b.openat2(root, "dev/pts/ptmx", _O_TTY, resolve=f.RESOLVE_IN_ROOT, name="ptmx")
     b.expect_filesystem(ptmx, f.DEVPTS_SUPER_MAGIC, ENXIO, "a terminal needs a devpts mounted at /dev/pts")
-    tty = open_pair(b, process, ptmx)
+    tty = open_pair(b, process, ptmx, caller_size)
     send(b, ptmx, console)
     b.close(ptmx)
     b.close(console)

@@ -60,17 +60,19 @@ def run(
     request = Request(
         id, bundle, wait=False, pivot=not no_pivot, new_keyring=not no_new_keyring, preserve_fds=preserve_fds,
     )
-    creation = Creation(rt, request)
     if console_socket and not detach:
         raise Error("--console-socket needs --detach: a foreground run holds the terminal itself")
+    if not detach:
+        from pyrunc.container import foreground
+
+        request.console_size = foreground.window_size()
+    creation = Creation(rt, request)
     creation.check_console(console_socket, needed=detach)
     if detach:
         with creation:
             creation.make(console_socket, pidfd_socket, pid_file)
             creation.started()
         return 0
-    from pyrunc.container import foreground
-
     if not no_subreaper and not creation.own_pid_namespace():
         foreground.become_subreaper()
     front = foreground.Foreground(creation.terminal)
@@ -248,7 +250,8 @@ class Creation:
         from pyrunc.host import hooks
 
         state = records.document(self.request.id, self.record, "creating")
-        self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", {**state, "status": "stopped", "pid": 0}))
+        stopped = {**state, "status": "stopped", "pid": 0}
+        self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", stopped))
         for name, status in (("state", "creating"), ("created-state", "created")):
             if name in descriptors:
                 fill(descriptors[name], json.encode({**state, "status": status}).encode())

@@ -111,6 +111,10 @@ def _launch(
     front: "Foreground | None",
 ) -> Init:
     request = Request(directory.id, record["bundle"], preserve_fds=preserve_fds)
+    if front is not None:
+        from pyrunc.container import foreground
+
+        request.console_size = foreground.window_size()
     facts = _facts(rt, config, process, record)
     program = compile_exec(config, process, facts, request, record["cgroups"], below)
     verify(program)

@@ -9,6 +9,7 @@ import fcntl
 import posix
 import select
 
+from pyrunc.errors import Error
 from pyrunc.host.processes import exit_status
 
 TYPE_CHECKING = False
@@ -28,9 +29,23 @@ def become_subreaper() -> None:
     from pyrunc import libraries
 
     libraries.enable()
-    import prctl
-
+    try:
+        import prctl
+    except ImportError:
+        raise Error(
+            "a container without a PID namespace of its own needs the package python-prctl, so that its "
+            "orphans are collected; install it, or use --no-subreaper"
+        ) from None
     prctl.set_child_subreaper(1)
+
+
+def window_size() -> tuple[int, int] | None:
+    """Rows and columns of the terminal on standard input, None if that is none."""
+    try:
+        size = fcntl.ioctl(0, _TIOCGWINSZ, bytes(8))
+    except OSError:
+        return None
+    return int.from_bytes(size[:2], "little"), int.from_bytes(size[2:4], "little")
 
 
 def _ignore(signal: int, frame: object) -> None:
@@ -105,7 +120,6 @@ class Foreground:
 
         self._master = receive_descriptor(self._receiver)
         posix.close(self._receiver)
-        self._resize()
         self._make_raw()
         poll.register(self._master, select.POLLIN)
         poll.register(0, select.POLLIN)

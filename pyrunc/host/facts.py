@@ -27,7 +27,7 @@ _MAX_PASSWD = 1 << 20
 
 def check_kernel(release: str) -> None:
     """Raises Error for a kernel without mount_setattr(2), which is of 5.12."""
-    numbers = release.split("-")[0].split(".")
+    numbers = release.split("-", maxsplit=1)[0].split(".")
     if tuple(int(n) for n in numbers[:2] if n.isdecimal()) < _KERNEL:
         raise Error(
             f"pyrunc needs Linux {_KERNEL[0]}.{_KERNEL[1]} or later; this kernel is {release}"
@@ -138,7 +138,8 @@ def _check_namespaces(config: "dict[str, Any]") -> None:
             found = real_path(path).partition(":[")
         except OSError as error:
             raise Error(
-                f"the {kind} namespace {path} cannot be joined: {error.strerror}; is its process still there?",
+                f"the {kind} namespace {path} cannot be joined: {error.strerror}; "
+                "is its process still there?",
                 pointer=pointer,
             ) from None
         if found[1] and found[0] != FILES.get(kind, kind):

@@ -6,8 +6,8 @@ runtime-spec's config-linux.md, seccomp_rule_add(3), seccomp(2).
 """
 
 import posix
-from errno import ENOSYS, EPERM
 from _struct import Struct
+from errno import ENOSYS, EPERM
 from types import ModuleType
 
 import pyrunc.libraries

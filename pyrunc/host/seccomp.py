@@ -9,8 +9,8 @@ Source: the Seccomp section of runtime-spec's config-linux.md.
 import posix
 import sys
 from _blake2 import blake2b
-from marshal import dumps
 from _struct import Struct
+from marshal import dumps
 
 from pyrunc.errors import Error
 

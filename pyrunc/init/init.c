@@ -473,6 +473,18 @@ static const struct step *map_program(int fd, uint32_t *count)
 	return (const struct step *)(base + header->steps_at);
 }
 
+/*
+ * glibc's posix_spawn leaves its two internal signals ignored, which execve would hand on to the
+ * container; the others it has reset.
+ */
+static void reset_signals(void)
+{
+	static const uint64_t by_default[4];
+
+	for (int signal = 32; signal <= 33; signal++)
+		CALL4(__NR_rt_sigaction, signal, by_default, 0, 8);
+}
+
 static int enter(int argc, char **argv)
 {
 	const struct step *steps;
@@ -480,6 +492,7 @@ static int enter(int argc, char **argv)
 
 	if (argc != 2)
 		return 2;
+	reset_signals();
 	steps = map_program(number(argv[1]), &count);
 	return steps ? run(steps, count) : 2;
 }

@@ -145,9 +145,11 @@ class Builder:
     ) -> None:
         self.step("expect", scratch, width, mask, value, errno, note=note, tolerate=tolerate, out=out)
 
-    def refuse(self, scratch: Scratch, width: int, value: int, errno: int, note: str) -> None:
+    def refuse(
+        self, scratch: Scratch, width: int, value: int, errno: int, note: str, *, mask: int = -1
+    ) -> None:
         """Fails with an errno where a field of the scratch area has a value."""
-        self.step("refuse", scratch, width, -1, value, errno, note=note)
+        self.step("refuse", scratch, width, mask, value, errno, note=note)
 
     def load(self, scratch: Scratch, width: int, mask: int, name: str) -> Slot:
         """A field of the scratch area as a slot's value."""

@@ -65,19 +65,17 @@ def encode(program: Program, descriptors: dict[str, int]) -> bytes:
         kinds = shift = 0
         values: list[int] = []
         for arg in step.args:
-            # Subclasses of these do not occur, and a type is compared faster than asked for.
-            kind = arg.__class__
-            if kind is int:
-                values.append(arg)  # type: ignore[arg-type]
-            elif kind is Slot:
-                values.append(arg.index)  # type: ignore[union-attr]
+            if isinstance(arg, int):
+                values.append(arg)
+            elif isinstance(arg, Slot):
+                values.append(arg.index)
                 kinds |= _SLOT << shift
-            elif kind is Scratch:
-                values.append(arg.offset)  # type: ignore[union-attr]
+            elif isinstance(arg, Scratch):
+                values.append(arg.offset)
                 kinds |= _SCRATCH << shift
             else:
                 at = places.get(arg)
-                values.append(place(arg) if at is None else at)  # type: ignore[arg-type]
+                values.append(place(arg) if at is None else at)
                 kinds |= _DATA << shift
             shift += 2
         out = step.out

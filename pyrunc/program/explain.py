@@ -179,7 +179,8 @@ def line(step: Step) -> str:
     if step.call in ("if_ok", "if_failed") and step.args:
         return f"{step.call}({step.args[0]!r}):"
     try:
-        shown = _expectation(step) if step.call in _COMPARISONS else f"{step.call}({', '.join(_arguments(step))})"
+        compares = step.call in _COMPARISONS
+        shown = _expectation(step) if compares else f"{step.call}({', '.join(_arguments(step))})"
     except (TypeError, ValueError, IndexError, AttributeError):
         # verify describes with this what it refuses, and that may be anything.
         shown = f"{step.call}({', '.join(map(repr, step.args))})"

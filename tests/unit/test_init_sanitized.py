@@ -302,7 +302,9 @@ def test_hooks_get_the_state_their_environment_and_nothing_else(init: str, files
     assert output.startswith('{"id": "x"} 1\nerror\n0\n1\n2\n')
 
 
-def test_a_failed_hook_is_not_charged_with_what_an_earlier_one_said(init: str, files: tuple[int, int]) -> None:
+def test_a_failed_hook_is_not_charged_with_what_an_earlier_one_said(
+    init: str, files: tuple[int, int]
+) -> None:
     b = builder()
     hook(b, "/bin/sh", "-c", "echo all is well")
     hook(b, "/bin/false")
