@@ -21,8 +21,12 @@ def tap(outcome: Outcome) -> str:
             directive = f" # TODO {requirement.level}"
         lines.append(f"{'not ok' if status == VIOLATED else 'ok'} {number} {line}{directive}")
         if status == VIOLATED:
-            lines += ["  ---", f"  message: {json.dumps(reason)}", f"  section: {json.dumps(requirement.section)}",
-                      "  ..."]
+            lines += [
+                "  ---",
+                f"  message: {json.dumps(reason)}",
+                f"  section: {json.dumps(requirement.section)}",
+                "  ...",
+            ]
     return "\n".join([*lines, *[f"# {line}" for line in notes(outcome)], ""])
 
 
@@ -32,13 +36,22 @@ def as_json(outcome: Outcome) -> str:
         "version": outcome.version,
         "seconds": round(outcome.seconds, 1),
         "exitStatus": outcome.code,
-        "counts": {status: {"MUST": outcome.count(status, True), "SHOULD": outcome.count(status, False)}
-                   for status in STATUSES},
+        "counts": {
+            status: {"MUST": outcome.count(status, True), "SHOULD": outcome.count(status, False)}
+            for status in STATUSES
+        },
         "requirements": [
-            {"id": requirement.id, "section": requirement.section, "level": requirement.level,
-             "text": requirement.text, "status": outcome.statuses[requirement.id][0],
-             "reason": outcome.statuses[requirement.id][1],
-             "cases": sorted({seen.case for seen in outcome.observations if seen.requirement == requirement.id})}
+            {
+                "id": requirement.id,
+                "section": requirement.section,
+                "level": requirement.level,
+                "text": requirement.text,
+                "status": outcome.statuses[requirement.id][0],
+                "reason": outcome.statuses[requirement.id][1],
+                "cases": sorted(
+                    {seen.case for seen in outcome.observations if seen.requirement == requirement.id}
+                ),
+            }
             for requirement in REQUIREMENTS
         ],
         "faults": outcome.faults,
@@ -50,17 +63,29 @@ def as_json(outcome: Outcome) -> str:
 def markdown(outcome: Outcome) -> str:
     lines = [f"# {outcome.version or outcome.runtime}", "", *[f"- {line}" for line in totals(outcome)]]
     for section, requirements in groupby(REQUIREMENTS, lambda requirement: requirement.section):
-        lines += ["", f"## {section}", "", "| requirement | level | text | status |", "| --- | --- | --- | --- |"]
+        lines += [
+            "",
+            f"## {section}",
+            "",
+            "| requirement | level | text | status |",
+            "| --- | --- | --- | --- |",
+        ]
         for requirement in requirements:
             status, reason = outcome.statuses[requirement.id]
             what = f"{status}: {reason}" if reason else status
-            lines.append(f"| {requirement.id} | {requirement.level} | {requirement.text} | "
-                         + " ".join(what.split()).replace("|", "\\|") + " |")
+            lines.append(
+                f"| {requirement.id} | {requirement.level} | {requirement.text} | "
+                + " ".join(what.split()).replace("|", "\\|")
+                + " |"
+            )
     return "\n".join([*lines, "", *[f"- {line}" for line in notes(outcome)]]) + "\n"
 
 
 def totals(outcome: Outcome) -> list[str]:
-    return [f"{status}: {outcome.count(status)} ({outcome.count(status, True)} of level MUST)" for status in STATUSES]
+    return [
+        f"{status}: {outcome.count(status)} ({outcome.count(status, True)} of level MUST)"
+        for status in STATUSES
+    ]
 
 
 def notes(outcome: Outcome) -> list[str]:

@@ -1,7 +1,7 @@
 """The table of requirements: runtime-spec 1.3's demands that are observed on Linux, in the suite's own words.
 
-Where the text describes a property without a keyword, the level is that of runtime.md's lifecycle, step 2: the
-environment MUST be created according to the configuration.
+Where the text describes a property without a keyword, the level is that of runtime.md's lifecycle, step 2:
+the environment MUST be created according to the configuration.
 """
 
 from conformance.model import Requirement
@@ -15,11 +15,12 @@ bundle.config-json | MUST | a bundle without config.json is refused
 state.oci-version | MUST | the state has ociVersion, a version
 state.id | MUST | the state has the container's id
 state.status | MUST | the state has a status, and it is the lifecycle's: created, running, stopped
-state.pid | MUST | the state of a created or running container has the pid of its process as the host sees it
+state.pid | MUST | the state of a created or running container has the pid of its process as the host \
+sees it
 state.bundle | MUST | the state has the absolute path of the bundle
 state.annotations | MUST | the state has the configuration's annotations
-state.new-status | MUST | a status that the specification does not have stands for a state that it does not \
-have | runtimes' own states cannot be provoked in general
+state.new-status | MUST | a status that the specification does not have stands for a state that it does \
+not have | runtimes' own states cannot be provoked in general
 
 [runtime.md#lifecycle]
 lifecycle.environment-error | MUST | an environment that cannot be made is an error of create
@@ -33,11 +34,12 @@ hooks.start-container | MUST | startContainer hooks are run by start, before the
 hooks.poststart | MUST | poststart hooks are run before start returns
 hooks.poststop | MUST | poststop hooks are run before delete returns, and not before delete
 hooks.prestart-fails | MUST | a failing prestart hook is an error of create, and the container is stopped
-hooks.create-runtime-fails | MUST | a failing createRuntime hook is an error of create, and the container is stopped
-hooks.create-container-fails | MUST | a failing createContainer hook is an error of create, and the container is \
-stopped
-hooks.start-container-fails | MUST | a failing startContainer hook is an error of start, the container is stopped, \
-and the program does not run
+hooks.create-runtime-fails | MUST | a failing createRuntime hook is an error of create, and the container \
+is stopped
+hooks.create-container-fails | MUST | a failing createContainer hook is an error of create, and the \
+container is stopped
+hooks.start-container-fails | MUST | a failing startContainer hook is an error of start, the container is \
+stopped, and the program does not run
 hooks.poststart-fails | MUST | a failing poststart hook is an error of start, and the container is stopped
 hooks.poststop-fails | MUST | after a failing poststop hook, the others run and delete goes on
 hooks.failure-destroys | MUST | after a failing hook of create the container is destroyed
@@ -55,7 +57,8 @@ create.no-arguments | MUST | create without an id is an error
 create.id-taken | MUST | an id in use is an error, and the container that has it is not changed
 create.id-invalid | MUST | an id that is not valid is an error
 create.status | MUST | after create, the status is created
-create.resources | MUST | create applies everything but process: namespaces and mounts are there before start
+create.resources | MUST | create applies everything but process: namespaces and mounts are there before \
+start
 create.cannot-apply | MUST | a property that cannot be applied is an error, and no container is created
 
 [runtime.md#start]
@@ -136,17 +139,21 @@ domainname | MUST | the container sees the domain name
 [config.md#posix-platform-hooks]
 hooks.order | MUST | hooks of one kind run in the listed order
 hooks.state | MUST | the state is a hook's standard input
-hooks.state-pid | MUST | the pid in a hook's state is the container's process as the host sees it, in every kind
+hooks.state-pid | MUST | the pid in a hook's state is the container's process as the host sees it, in \
+every kind
 hooks.args-env | MUST | a hook has its args, and the variables of its env
 hooks.timeout | MUST | a hook that takes longer than its timeout is ended, and has failed
-hooks.runtime-namespace | MUST | prestart, createRuntime, poststart and poststop hooks run in the runtime's namespaces
-hooks.container-namespace | MUST | createContainer and startContainer hooks run in the container's namespaces
+hooks.runtime-namespace | MUST | prestart, createRuntime, poststart and poststop hooks run in the \
+runtime's namespaces
+hooks.container-namespace | MUST | createContainer and startContainer hooks run in the container's \
+namespaces
 
 [config.md#annotations]
 annotations.unknown | MUST | an unknown annotation is no error
 
 [config-linux.md#default-filesystems]
-linux.default-filesystems | SHOULD | /proc, /sys, /dev/pts and /dev/shm are there, of their types, when configured
+linux.default-filesystems | SHOULD | /proc, /sys, /dev/pts and /dev/shm are there, of their types, when \
+configured
 
 [config-linux.md#namespaces]
 namespaces.new-pid | MUST | a pid namespace without a path is new
@@ -189,7 +196,8 @@ seccomp.errno | MUST | SCMP_ACT_ERRNO gives errnoRet
 seccomp.default-errno | MUST | a default action of SCMP_ACT_ERRNO gives defaultErrnoRet
 seccomp.args | MUST | a rule with args applies to calls with these arguments only
 seccomp.errno-unsupported | MUST | errnoRet with an action that has no errno is an error
-seccomp.listener-metadata | MUST NOT | listenerMetadata is set without listenerPath | a demand on configurations
+seccomp.listener-metadata | MUST NOT | listenerMetadata is set without listenerPath | a demand on \
+configurations
 
 [config-linux.md#rootfs-mount-propagation]
 rootfs-propagation | MUST | the root file system's propagation is as configured

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from conformance import cases  # noqa: F401 (registers them)
-from conformance.box import Box, is_child
+import conformance.cases  # noqa: F401 (registers them)
+from conformance.box import Box
+from conformance.host import is_child
 from conformance.model import (
     CASES,
     MET,
@@ -48,12 +49,15 @@ class Outcome(NamedTuple):
     left: list[str]
 
     def count(self, status: str, mandatory: bool | None = None) -> int:
-        return sum(self.statuses[requirement.id][0] == status for requirement in REQUIREMENTS
-                   if mandatory is None or requirement.mandatory == mandatory)
+        return sum(
+            self.statuses[requirement.id][0] == status
+            for requirement in REQUIREMENTS
+            if mandatory is None or requirement.mandatory == mandatory
+        )
 
     @property
     def code(self) -> int:
-        """0: all that was tested holds; 1: a MUST is violated; 2: nothing was met, or the suite is at fault."""
+        """0: no MUST is violated; 1: one is; 2: nothing was met, or the suite itself is at fault."""
         if self.faults or not self.count(MET):
             return 2
         return 1 if self.count(VIOLATED, mandatory=True) or self.left else 0
@@ -72,16 +76,20 @@ def build_probe(directory: Path) -> Path:
 
 
 def selected(patterns: Sequence[str]) -> list[Case]:
-    """The cases whose name, or a requirement of theirs, matches one of the patterns (all, without a pattern)."""
+    """The cases whose name, or a requirement of theirs, matches a pattern (all, without one)."""
+
     def matches(case: Case) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for name in (case.name, *case.requirements)
-                   for pattern in patterns)
+        return any(
+            fnmatch.fnmatchcase(name, pattern)
+            for name in (case.name, *case.requirements)
+            for pattern in patterns
+        )
 
     return [case for case in CASES if not patterns or matches(case)]
 
 
 def run_case(case: Case, runtime: str, probe: Path, directory: Path) -> tuple[list[Observation], list[str]]:
-    """The case's observations, and faults of the suite. What it could not observe has a reason, never a MET."""
+    """The case's observations, and faults of the suite. What it did not observe is never MET."""
     box = Box(runtime, probe, directory, case.name, case.requirements)
     faults: list[str] = []
     rest: tuple[str, str] | None = None
@@ -94,13 +102,22 @@ def run_case(case: Case, runtime: str, probe: Path, directory: Path) -> tuple[li
     except Exception as error:  # noqa: BLE001 - a case's own fault must not end the others
         rest = UNTESTED, f"the case failed: {type(error).__name__}: {error}"
         faults.append(f"{case.name}: {rest[1]}")
-    observations = list(box.observations)
+    # Where no container was seen, an error or an absence shows nothing.
+    unproven = UNTESTED, "the case saw no container"
+    observations = [
+        seen._replace(status=unproven[0], detail=unproven[1])
+        if seen.status == MET and not box.proven
+        else seen
+        for seen in box.observations
+    ]
     seen = {observation.requirement for observation in observations}
     for requirement in case.requirements:
         if requirement not in seen:
             if rest is None:
                 faults.append(f"{case.name} said nothing of {requirement}")
-            observations.append(Observation(requirement, case.name, *(rest or (UNTESTED, "the case said nothing"))))
+            observations.append(
+                Observation(requirement, case.name, *(rest or (UNTESTED, "the case said nothing")))
+            )
     try:
         box.clean()
     except (OSError, RuntimeFailed) as error:
@@ -152,16 +169,27 @@ def end_children() -> list[str]:
 
 def version_of(runtime: str) -> str:
     try:
-        result = subprocess.run([runtime, "--version"], capture_output=True, text=True, timeout=10, check=False,
-                                stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            [runtime, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.partition("\n")[0].strip() if result.returncode == 0 else ""
 
 
-def run(runtime: str, patterns: Sequence[str] = (), jobs: int = 1, gate: bool = True,
-        progress: Callable[[int, int, str], object] = lambda done, all, name: None) -> Outcome:
-    """Run the cases against a runtime. Without `gate`, also for one that cannot run the plainest container."""
+def run(
+    runtime: str,
+    patterns: Sequence[str] = (),
+    jobs: int = 1,
+    gate: bool = True,
+    progress: Callable[[int, int, str], object] = lambda done, every, name: None,
+) -> Outcome:
+    """Run the cases against a runtime. Without `gate`, even if it cannot run the plainest container."""
     if os.geteuid():
         raise Unusable("the suite makes containers as root; it is not root")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -177,11 +205,15 @@ def run(runtime: str, patterns: Sequence[str] = (), jobs: int = 1, gate: bool = 
         reason = plainest(runtime, probe, base / "gate") if gate else ""
         if reason:
             text = f"the runtime cannot run the plainest container: {reason}"
-            observations = [Observation(id, case.name, UNTESTED, text) for case in cases for id in case.requirements]
+            observations = [
+                Observation(id, case.name, UNTESTED, text) for case in cases for id in case.requirements
+            ]
         else:
             with ThreadPoolExecutor(max(1, jobs)) as pool:
-                futures = [pool.submit(run_case, case, runtime, probe, base / str(number))
-                           for number, case in enumerate(cases)]
+                futures = [
+                    pool.submit(run_case, case, runtime, probe, base / str(number))
+                    for number, case in enumerate(cases)
+                ]
                 for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
                     progress(number, len(cases), case.name)
                     seen, wrong = future.result()
@@ -191,4 +223,6 @@ def run(runtime: str, patterns: Sequence[str] = (), jobs: int = 1, gate: bool = 
     finally:
         shutil.rmtree(base)
     statuses = {requirement.id: status(requirement, observations) for requirement in REQUIREMENTS}
-    return Outcome(runtime, version_of(runtime), time.monotonic() - began, observations, statuses, faults, left)
+    return Outcome(
+        runtime, version_of(runtime), time.monotonic() - began, observations, statuses, faults, left
+    )

@@ -3,8 +3,9 @@
 import errno
 import socket
 
-from conformance.box import Box, Container
+from conformance.box import Box
 from conformance.cases.operations import plain
+from conformance.container import Container
 from conformance.model import case
 
 MOUNTINFO = "read:/proc/self/mountinfo"
@@ -35,8 +36,12 @@ def invalid_values_are_refused(box: Box) -> None:
     def cwd(bad: Container) -> None:
         bad.process["cwd"] = "relative"
 
-    for bad, what in ((namespace, "an unknown type of namespace"), (seccomp, "an unknown action of seccomp"),
-                      (propagation, "an unknown propagation"), (cwd, "a relative cwd")):
+    for bad, what in (
+        (namespace, "an unknown type of namespace"),
+        (seccomp, "an unknown action of seccomp"),
+        (propagation, "an unknown propagation"),
+        (cwd, "a relative cwd"),
+    ):
         box.refused("config.invalid-value", plain, bad, what, "errors.unchanged")
 
 
@@ -48,12 +53,22 @@ def the_root_file_system(box: Box) -> None:
         if absolute:
             container.config["root"]["path"] = str(container.rootfs)
         report = container.run()
-        box.equal(requirement, report.op("stat:/marker")["errno"], 0, "the errno of a file in the root file system")
-        box.check("root.writable", report.op("create:/made")["errno"] == 0 and (container.rootfs / "made").exists(),
-                  "no file can be made in /")
+        box.equal(
+            requirement, report.op("stat:/marker")["errno"], 0, "the errno of a file in the root file system"
+        )
+        box.check(
+            "root.writable",
+            report.op("create:/made")["errno"] == 0 and (container.rootfs / "made").exists(),
+            "no file can be made in /",
+        )
         container.ended()
-    box.refused("root.missing", plain, lambda bad: bad.config["root"].update(path="no-such-directory"),
-                "a root.path without a directory", "errors.unchanged")
+    box.refused(
+        "root.missing",
+        plain,
+        lambda bad: bad.config["root"].update(path="no-such-directory"),
+        "a root.path without a directory",
+        "errors.unchanged",
+    )
 
 
 @case("root.readonly")
@@ -64,16 +79,33 @@ def a_readonly_root_file_system(box: Box) -> None:
     container.mount("/tmp", "tmpfs", "tmpfs")
     report = container.run()
     box.equal("root.readonly", report.op("create:/made")["errno"], errno.EROFS, "the errno of making a file")
-    box.equal("root.readonly", report.op("openw:/marker")["errno"], errno.EROFS, "the errno of writing to a file")
-    box.equal("root.readonly", report.op("create:/tmp/made")["errno"], 0, "the errno in a mount that is writable")
+    box.equal(
+        "root.readonly", report.op("openw:/marker")["errno"], errno.EROFS, "the errno of writing to a file"
+    )
+    box.equal(
+        "root.readonly", report.op("create:/tmp/made")["errno"], 0, "the errno in a mount that is writable"
+    )
     box.check("root.readonly", not (container.rootfs / "made").exists(), "a file was made")
 
 
-@case("mounts.order", "mounts.relative-destination", "mounts.relative-source", "mounts.bind-readonly", "mounts.rbind")
+@case(
+    "mounts.order",
+    "mounts.relative-destination",
+    "mounts.relative-source",
+    "mounts.bind-readonly",
+    "mounts.rbind",
+)
 def binds_and_their_order(box: Box) -> None:
-    container = box.container("stat:/tmp/below/inner", "stat:/tmp/hidden", "stat:/relative/inner",
-                              "create:/readonly/made", "create:/tmp/below/made", "stat:/rbind/shm",
-                              "stat:/dev/shm", MOUNTINFO)
+    container = box.container(
+        "stat:/tmp/below/inner",
+        "stat:/tmp/hidden",
+        "stat:/relative/inner",
+        "create:/readonly/made",
+        "create:/tmp/below/made",
+        "stat:/rbind/shm",
+        "stat:/dev/shm",
+        MOUNTINFO,
+    )
     inner = container.bundle / "inner"
     inner.mkdir()
     (inner / "inner").write_text("")
@@ -84,12 +116,34 @@ def binds_and_their_order(box: Box) -> None:
     container.mount("/readonly", "bind", str(inner), "bind", "ro")
     container.mount("/rbind", "bind", "/dev", "rbind", "ro")
     report = container.run()
-    box.equal("mounts.order", report.op("stat:/tmp/below/inner")["errno"], 0, "the errno of a file in the last mount")
+    box.equal(
+        "mounts.order",
+        report.op("stat:/tmp/below/inner")["errno"],
+        0,
+        "the errno of a file in the last mount",
+    )
     box.equal("mounts.order", report.mount("/tmp").get("type"), "tmpfs", "the type of the upper mount")
-    box.equal("mounts.relative-source", report.op("stat:/tmp/below/inner")["errno"], 0, "the errno of a file in it")
-    box.equal("mounts.relative-destination", report.op("stat:/relative/inner")["errno"], 0, "the errno of a file in it")
-    box.equal("mounts.bind-readonly", report.op("create:/readonly/made")["errno"], errno.EROFS, "the errno of writing")
-    box.equal("mounts.bind-readonly", report.op("create:/tmp/below/made")["errno"], 0, "the errno at the other mount")
+    box.equal(
+        "mounts.relative-source", report.op("stat:/tmp/below/inner")["errno"], 0, "the errno of a file in it"
+    )
+    box.equal(
+        "mounts.relative-destination",
+        report.op("stat:/relative/inner")["errno"],
+        0,
+        "the errno of a file in it",
+    )
+    box.equal(
+        "mounts.bind-readonly",
+        report.op("create:/readonly/made")["errno"],
+        errno.EROFS,
+        "the errno of writing",
+    )
+    box.equal(
+        "mounts.bind-readonly",
+        report.op("create:/tmp/below/made")["errno"],
+        0,
+        "the errno at the other mount",
+    )
     below = [line.split()[4] for line in open("/proc/self/mountinfo") if line.split()[4].startswith("/dev/")]
     if below:
         missing = [point for point in below if not report.mount("/rbind" + point.removeprefix("/dev"))]
@@ -100,8 +154,14 @@ def binds_and_their_order(box: Box) -> None:
 
 @case("mounts.flags", "mounts.data")
 def options_of_mounts(box: Box) -> None:
-    container = box.container(MOUNTINFO, "stat:/tmp", "exec:/noexec/probe",
-                              "exec:/bin/probe", "openr:/nodev/null", "openr:/dev/null")
+    container = box.container(
+        MOUNTINFO,
+        "stat:/tmp",
+        "exec:/noexec/probe",
+        "exec:/bin/probe",
+        "openr:/nodev/null",
+        "openr:/dev/null",
+    )
     container.mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "noexec", "noatime", "size=64k", "mode=1711")
     container.mount("/noexec", "bind", str(container.rootfs / "bin"), "bind", "noexec")
     container.mount("/nodev", "bind", "/dev", "bind", "nodev")
@@ -123,7 +183,9 @@ def a_readonly_mount(box: Box) -> None:
     container.mount("/ro", "tmpfs", "tmpfs", "ro")
     container.mount("/tmp", "tmpfs", "tmpfs", "rw")
     report = container.run()
-    box.equal("mounts.flags", report.op("create:/ro/made")["errno"], errno.EROFS, "the errno of writing to ro")
+    box.equal(
+        "mounts.flags", report.op("create:/ro/made")["errno"], errno.EROFS, "the errno of writing to ro"
+    )
     box.equal("mounts.flags", report.op("create:/tmp/made")["errno"], 0, "the errno of writing to rw")
 
 
@@ -133,8 +195,10 @@ def propagation_of_mounts(box: Box) -> None:
     for option in ("private", "slave", "shared"):
         container.mount(f"/{option}", "tmpfs", "tmpfs", option)
     report = container.run()
-    kinds = {option: {word.partition(":")[0] for word in report.mount(f"/{option}").get("propagation", ["none"])}
-             for option in ("private", "slave", "shared")}
+    kinds = {
+        option: {word.partition(":")[0] for word in report.mount(f"/{option}").get("propagation", ["none"])}
+        for option in ("private", "slave", "shared")
+    }
     box.equal("mounts.propagation", kinds["private"], set(), "the propagation of private")
     box.check("mounts.propagation", "shared" in kinds["shared"], f"shared: it is {kinds['shared']}")
     # A mount that has no master cannot be a slave: then it is private.

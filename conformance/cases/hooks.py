@@ -4,7 +4,8 @@ import json
 import os
 import time
 
-from conformance.box import Box, Container
+from conformance.box import Box
+from conformance.container import Container
 from conformance.model import case
 
 CREATE_KINDS = ("prestart", "createRuntime", "createContainer")
@@ -23,7 +24,14 @@ def prepared(box: Box) -> Container:
     return box.container("append:/hooks.log")
 
 
-@case(*REQUIREMENT.values(), "hooks.order", "hooks.state", "hooks.state-pid", "hooks.runtime-namespace", "hooks.container-namespace")
+@case(
+    *REQUIREMENT.values(),
+    "hooks.order",
+    "hooks.state",
+    "hooks.state-pid",
+    "hooks.runtime-namespace",
+    "hooks.container-namespace",
+)
 def all_kinds_of_hooks(box: Box) -> None:
     container = prepared(box)
     container.config["annotations"] = {"com.example.key": "value"}
@@ -34,20 +42,32 @@ def all_kinds_of_hooks(box: Box) -> None:
     at_create = container.labels()
     inside = {name: os.readlink(f"/proc/{container.pid}/ns/{name}") for name in ("mnt", "uts", "net", "ipc")}
     for kind in CREATE_KINDS:
-        box.check(REQUIREMENT[kind], at_create.count(f"{kind}-1") == 1, f"after create, there ran {at_create}")
+        box.check(
+            REQUIREMENT[kind], at_create.count(f"{kind}-1") == 1, f"after create, there ran {at_create}"
+        )
     container.start()
     container.report()
     at_start = container.labels()
-    box.check("hooks.start-container", "startContainer-1" not in at_create
-              and at_start.count("startContainer-1") == 1
-              and at_start.index("startContainer-1") < at_start.index("program"), f"after start, there ran {at_start}")
-    box.check("hooks.poststart", "poststart-1" not in at_create and at_start.count("poststart-1") == 1,
-              f"after start, there ran {at_start}")
+    box.check(
+        "hooks.start-container",
+        "startContainer-1" not in at_create
+        and at_start.count("startContainer-1") == 1
+        and at_start.index("startContainer-1") < at_start.index("program"),
+        f"after start, there ran {at_start}",
+    )
+    box.check(
+        "hooks.poststart",
+        "poststart-1" not in at_create and at_start.count("poststart-1") == 1,
+        f"after start, there ran {at_start}",
+    )
     container.ended()
     container.delete()
     at_delete = container.labels()
-    box.check("hooks.poststop", "poststop-1" not in at_start and at_delete.count("poststop-1") == 1,
-              f"after delete, there ran {at_delete}")
+    box.check(
+        "hooks.poststop",
+        "poststop-1" not in at_start and at_delete.count("poststop-1") == 1,
+        f"after delete, there ran {at_delete}",
+    )
     for kind in REQUIREMENT:
         of_kind = [label for label in at_delete if label.startswith(f"{kind}-")]
         box.equal("hooks.order", of_kind, [f"{kind}-1", f"{kind}-2"], f"the order of {kind}")
@@ -59,10 +79,15 @@ def all_kinds_of_hooks(box: Box) -> None:
             state = json.loads(entry["stdin"])
         except ValueError:
             state = {}
-        for key, wanted in (("id", container.id), ("bundle", str(container.bundle)),
-                            ("annotations", container.config["annotations"])):
+        for key, wanted in (
+            ("id", container.id),
+            ("bundle", str(container.bundle)),
+            ("annotations", container.config["annotations"]),
+        ):
             box.equal("hooks.state", state.get(key), wanted, f"{kind}: {key} of the state")
-        box.check("hooks.state", state.get("ociVersion") and state.get("status"), f"{kind}: the state is {state}")
+        box.check(
+            "hooks.state", state.get("ociVersion") and state.get("status"), f"{kind}: the state is {state}"
+        )
         if kind != "poststop":
             box.equal("hooks.state-pid", state.get("pid"), container.pid, f"{kind}: pid of the state")
         if kind in HOST_KINDS:
@@ -85,10 +110,16 @@ def args_and_env_of_hooks(box: Box) -> None:
     log = {entry["label"]: entry for entry in container.log()}
     for kind in REQUIREMENT:
         entry = log.get(kind, {})
-        box.equal("hooks.args-env", entry.get("argv"), container.config["hooks"][kind][0]["args"], f"{kind}: args")
+        box.equal(
+            "hooks.args-env", entry.get("argv"), container.config["hooks"][kind][0]["args"], f"{kind}: args"
+        )
         # What else is in the environment is the runtime's affair.
-        box.equal("hooks.args-env", [value for value in entry.get("env", []) if value[:3] in ("ONE", "TWO")],
-                  ["ONE=1", "TWO=two words"], f"{kind}: env")
+        box.equal(
+            "hooks.args-env",
+            [value for value in entry.get("env", []) if value[:3] in ("ONE", "TWO")],
+            ["ONE=1", "TWO=two words"],
+            f"{kind}: env",
+        )
 
 
 def fails_at_create(box: Box, kind: str, requirement: str) -> None:
@@ -98,13 +129,20 @@ def fails_at_create(box: Box, kind: str, requirement: str) -> None:
     container.hook("poststop", "poststop")
     result = container.try_create()
     labels = container.labels()
-    box.check(requirement, "failing" in labels and result.code not in (0, None), f"create is no error; {labels} ran")
+    box.check(
+        requirement, "failing" in labels and result.code not in (0, None), f"create is no error; {labels} ran"
+    )
     box.check(requirement, "next" not in labels, "the next hook was run")
     left = container.left_behind()
     box.check(requirement, not any(item.startswith("process") for item in left), "its process stays")
-    box.check("hooks.failure-destroys", "failing" in labels and not left, f"{kind}: these stay: {', '.join(left)}")
-    box.check("hooks.failure-poststop", "failing" in labels and "poststop" in labels,
-              f"after {kind}, poststop is not run")
+    box.check(
+        "hooks.failure-destroys", "failing" in labels and not left, f"{kind}: these stay: {', '.join(left)}"
+    )
+    box.check(
+        "hooks.failure-poststop",
+        "failing" in labels and "poststop" in labels,
+        f"after {kind}, poststop is not run",
+    )
 
 
 @case("hooks.prestart-fails", "hooks.failure-destroys", "hooks.failure-poststop")
@@ -139,8 +177,11 @@ def a_failing_poststart_hook(box: Box) -> None:
     container.hook("poststart", "failing", status=1)
     container.create()
     result = container.call("start")
-    box.check("hooks.poststart-fails", container.labels() == ["failing"] and result.code not in (0, None),
-              f"start is no error; {container.labels()} ran")
+    box.check(
+        "hooks.poststart-fails",
+        container.labels() == ["failing"] and result.code not in (0, None),
+        f"start is no error; {container.labels()} ran",
+    )
     box.check("hooks.poststart-fails", wait_gone(container), "its process goes on")
 
 
@@ -175,4 +216,6 @@ def a_hook_with_a_timeout(box: Box) -> None:
     result = container.try_create()
     seconds = time.monotonic() - began
     box.check("hooks.timeout", result.code not in (0, None), "create is no error")
-    box.check("hooks.timeout", container.labels() == ["slow"] and 0.9 < seconds < 6, f"it took {seconds:.1f} s")
+    box.check(
+        "hooks.timeout", container.labels() == ["slow"] and 0.9 < seconds < 6, f"it took {seconds:.1f} s"
+    )

@@ -7,12 +7,21 @@ import stat
 import time
 from pathlib import Path
 
-from conformance.box import Box, Container
+from conformance.box import Box
 from conformance.cases.operations import plain
+from conformance.container import Container
 from conformance.model import case
 
-FILES = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user",
-         "cgroup": "cgroup", "time": "time"}
+FILES = {
+    "pid": "pid",
+    "network": "net",
+    "mount": "mnt",
+    "ipc": "ipc",
+    "uts": "uts",
+    "user": "user",
+    "cgroup": "cgroup",
+    "time": "time",
+}
 MOUNTINFO = "read:/proc/self/mountinfo"
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 FIRST_ID, IDS = 100000, 65536
@@ -33,14 +42,23 @@ def with_mappings(container: Container) -> Container:
     return container
 
 
-@case("namespaces.new-pid", "namespaces.new-network", "namespaces.new-mount", "namespaces.new-ipc",
-      "namespaces.new-uts")
+@case(
+    "namespaces.new-pid",
+    "namespaces.new-network",
+    "namespaces.new-mount",
+    "namespaces.new-ipc",
+    "namespaces.new-uts",
+)
 def the_usual_namespaces_are_new(box: Box) -> None:
     container = box.container().runs("hold")
     report = container.run()
     for kind in ("pid", "network", "mount", "ipc", "uts"):
-        box.check(f"namespaces.new-{kind}", of(container.pid, kind) != of("self", kind)
-                  and report["namespaces"].get(FILES[kind]) == of(container.pid, kind), "it is the runtime's")
+        box.check(
+            f"namespaces.new-{kind}",
+            of(container.pid, kind) != of("self", kind)
+            and report["namespaces"].get(FILES[kind]) == of(container.pid, kind),
+            "it is the runtime's",
+        )
     box.equal("namespaces.new-pid", report["pid"], 1, "the program's pid in it")
     container.stop()
 
@@ -64,13 +82,20 @@ def cgroup_and_time_namespaces(box: Box) -> None:
                 box.not_applicable(requirement, f"the runtime does not support {kind} namespaces, as it may")
             continue
         report = container.start().report()
-        box.check(requirements[0], report["namespaces"].get(kind, of("self", kind)) != of("self", kind),
-                  "it is the runtime's")
+        box.check(
+            requirements[0],
+            report["namespaces"].get(kind, of("self", kind)) != of("self", kind),
+            "it is the runtime's",
+        )
         if kind == "time":
-            for name, clock, offset in (("boottime", time.CLOCK_BOOTTIME, 864000),
-                                        ("monotonic", time.CLOCK_MONOTONIC, 86400)):
+            for name, clock, offset in (
+                ("boottime", time.CLOCK_BOOTTIME, 864000),
+                ("monotonic", time.CLOCK_MONOTONIC, 86400),
+            ):
                 found = report.op(f"clock:{name}")["value"] - time.clock_gettime(clock)
-                box.check("namespaces.time-offsets", abs(found - offset) < 30, f"{name} is off by {found:.0f} s")
+                box.check(
+                    "namespaces.time-offsets", abs(found - offset) < 30, f"{name} is off by {found:.0f} s"
+                )
 
 
 @case("namespaces.new-user", "namespaces.id-mappings", "namespaces.ownership")
@@ -84,7 +109,9 @@ def a_user_namespace(box: Box) -> None:
     box.equal("namespaces.id-mappings", report["uids"], [0] * 3, "the uids inside")
     box.equal("namespaces.id-mappings", os.stat(f"/proc/{container.pid}").st_uid, FIRST_ID, "the uid outside")
     container.stop()
-    owners = {path.name: path.stat().st_uid for path in (container.rootfs / "tmp", container.rootfs / "bin/probe")}
+    owners = {
+        path.name: path.stat().st_uid for path in (container.rootfs / "tmp", container.rootfs / "bin/probe")
+    }
     box.equal("namespaces.ownership", owners, {"tmp": FIRST_ID, "probe": 0}, "the owners")
 
 
@@ -93,12 +120,16 @@ def namespaces_that_are_not_listed(box: Box) -> None:
     container = box.container().runs("hold")
     container.without_namespace("ipc")
     container.without_namespace("uts")
-    container.config["mounts"] = [entry for entry in container.config["mounts"] if entry["destination"] != "/sys"]
+    container.config["mounts"] = [
+        entry for entry in container.config["mounts"] if entry["destination"] != "/sys"
+    ]
     container.without_namespace("network")
     container.run()
     for kind in ("ipc", "uts", "network", "cgroup", "user", "time"):
         if os.path.exists(f"/proc/self/ns/{FILES[kind]}"):
-            box.equal("namespaces.inherited", of(container.pid, kind), of("self", kind), f"the {kind} namespace")
+            box.equal(
+                "namespaces.inherited", of(container.pid, kind), of("self", kind), f"the {kind} namespace"
+            )
     container.stop()
 
 
@@ -115,10 +146,18 @@ def namespaces_by_path(box: Box) -> None:
     # A pid namespace ends with its first process; the second container's must be reaped before.
     second.stop()
     uts = f"/proc/{first.pid}/ns/uts"
-    box.refused("namespaces.path-type", lambda good: good.namespace("uts", uts),
-                lambda bad: bad.namespace("ipc", uts), "the path of a uts namespace as an ipc namespace")
-    box.refused("namespaces.duplicate", plain, lambda bad: bad.linux["namespaces"].append({"type": "uts"}),
-                "a namespace that is listed twice")
+    box.refused(
+        "namespaces.path-type",
+        lambda good: good.namespace("uts", uts),
+        lambda bad: bad.namespace("ipc", uts),
+        "the path of a uts namespace as an ipc namespace",
+    )
+    box.refused(
+        "namespaces.duplicate",
+        plain,
+        lambda bad: bad.linux["namespaces"].append({"type": "uts"}),
+        "a namespace that is listed twice",
+    )
     first.stop()
 
 
@@ -139,34 +178,59 @@ def configured_devices(box: Box) -> None:
         box.check(requirement, right(found["mode"]), f"{path} has the mode {found['mode']:o}")
         if wanted["type"] == "c":
             box.equal(requirement, found["rdev"], [1, 3], f"the numbers of {path}")
-        box.equal(requirement, (oct(stat.S_IMODE(found["mode"])), found["uid"], found["gid"]),
-                  (oct(wanted["fileMode"]), wanted["uid"], wanted["gid"]), f"mode and owner of {path}")  # type: ignore[call-overload]
+        box.equal(
+            requirement,
+            [stat.S_IMODE(found["mode"]), found["uid"], found["gid"]],
+            [wanted[key] for key in ("fileMode", "uid", "gid")],
+            f"mode and owner of {path}",
+        )
 
     def conflict(bad: Container) -> None:
         bad.linux["devices"] = [entry | {"path": "/file"}]
         (bad.rootfs / "file").write_text("not a device")
 
-    tried = box.refused("devices.conflict", lambda good: good.linux.update(devices=[entry | {"path": "/file"}]),
-                        conflict, "a file in a device's place")
+    tried = box.refused(
+        "devices.conflict",
+        lambda good: good.linux.update(devices=[entry | {"path": "/file"}]),
+        conflict,
+        "a file in a device's place",
+    )
     box.equal("devices.conflict", (tried.rootfs / "file").read_text(), "not a device", "the file")
 
 
 @case("devices.default", "devices.ptmx")
 def default_devices(box: Box) -> None:
     # null(4), full(4), random(4), tty(4).
-    wanted = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-    ops = [f"stat:/dev/{name}" for name in wanted] + ["stat:/dev/ptmx", "stat:/dev/pts/ptmx", "openw:/dev/ptmx"]
+    wanted = {
+        "null": (1, 3),
+        "zero": (1, 5),
+        "full": (1, 7),
+        "random": (1, 8),
+        "urandom": (1, 9),
+        "tty": (5, 0),
+    }
+    ops = [f"stat:/dev/{name}" for name in wanted] + [
+        "stat:/dev/ptmx",
+        "stat:/dev/pts/ptmx",
+        "openw:/dev/ptmx",
+    ]
     container = box.container(*ops, "openw:/dev/null", "openr:/dev/zero", "openr:/dev/urandom")
     report = container.run()
     for name, numbers in wanted.items():
         found = report.op(f"stat:/dev/{name}")
-        box.check("devices.default", found["errno"] == 0 and stat.S_ISCHR(found["mode"])
-                  and tuple(found["rdev"]) == numbers, f"/dev/{name} is {found}")
+        box.check(
+            "devices.default",
+            found["errno"] == 0 and stat.S_ISCHR(found["mode"]) and tuple(found["rdev"]) == numbers,
+            f"/dev/{name} is {found}",
+        )
     for op in ("openw:/dev/null", "openr:/dev/zero", "openr:/dev/urandom"):
         box.equal("devices.default", report.op(op)["errno"], 0, f"the errno of {op}")
     one, other = report.op("stat:/dev/ptmx"), report.op("stat:/dev/pts/ptmx")
-    box.check("devices.ptmx", one["errno"] == 0 and (one.get("dev"), one.get("ino")) == (other.get("dev"),
-              other.get("ino")), "it is another file")
+    box.check(
+        "devices.ptmx",
+        one["errno"] == 0 and (one.get("dev"), one.get("ino")) == (other.get("dev"), other.get("ino")),
+        "it is another file",
+    )
     box.equal("devices.ptmx", report.op("openw:/dev/ptmx")["errno"], 0, "the errno of opening it")
 
 
@@ -184,8 +248,9 @@ def kernel_parameters(box: Box) -> None:
 
 
 def filtered(box: Box, default: dict[str, object], *rules: dict[str, object]) -> Container:
-    container = box.container("call:personality:0xffffffff", "call:getpriority:0:0", "call:sethostname:0:999999",
-                              "call:sched_yield")
+    container = box.container(
+        "call:personality:0xffffffff", "call:getpriority:0:0", "call:sethostname:0:999999", "call:sched_yield"
+    )
     container.process["noNewPrivileges"] = True
     container.linux["seccomp"] = {**default, "syscalls": list(rules)}
     if platform.machine() in ARCHITECTURES:
@@ -199,28 +264,42 @@ ALLOW: dict[str, object] = {"defaultAction": "SCMP_ACT_ALLOW"}
 @case("seccomp.errno-default", "seccomp.errno", "seccomp.args")
 def seccomp_rules(box: Box) -> None:
     container = filtered(
-        box, ALLOW, {"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO"},
+        box,
+        ALLOW,
+        {"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO"},
         {"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV},
-        {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOTTY,
-         "args": [{"index": 0, "value": 0xFFFFFFFF, "op": "SCMP_CMP_EQ"}]})
+        {
+            "names": ["personality"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": errno.ENOTTY,
+            "args": [{"index": 0, "value": 0xFFFFFFFF, "op": "SCMP_CMP_EQ"}],
+        },
+    )
     container.process["args"].append("call:personality:0")
     report = container.run()
     box.equal("seccomp.errno-default", report.op("call:sched_yield")["errno"], errno.EPERM, "the errno")
     box.equal("seccomp.errno", report.op("call:getpriority:0:0")["errno"], errno.EXDEV, "the errno")
-    box.equal("seccomp.args", report.op("call:personality:0xffffffff")["errno"], errno.ENOTTY,
-              "the errno of the call with these arguments")
-    box.equal("seccomp.args", report.op("call:personality:0")["errno"], 0, "the errno of the call with others")
+    box.equal(
+        "seccomp.args",
+        report.op("call:personality:0xffffffff")["errno"],
+        errno.ENOTTY,
+        "the errno of the call with these arguments",
+    )
+    box.equal(
+        "seccomp.args", report.op("call:personality:0")["errno"], 0, "the errno of the call with others"
+    )
 
 
 NEEDED = """
-access arch_prctl brk capget capset chdir clock_gettime clone clone3 close close_range connect dup dup2 dup3 epoll_create1
-epoll_ctl epoll_pwait epoll_wait eventfd2 execve execveat exit exit_group faccessat faccessat2 fchdir fcntl fstat
-fstatfs futex getcwd getdents64 getegid geteuid getgid getgroups getpid getppid getrandom getresgid getresuid getrlimit
-gettid getuid ioctl kill lseek lstat madvise mmap mprotect mremap munmap nanosleep newfstatat open openat openat2
-personality pipe2 poll ppoll prctl pread64 prlimit64 pselect6 pwrite64 read readlink readlinkat readv recvfrom recvmsg
-restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_getaffinity sched_yield seccomp
-select sendmsg sendto set_robust_list set_tid_address setgid setgroups sethostname setresgid setresuid setsid setuid
-sigaltstack socket stat statfs statx tgkill umask uname unlinkat wait4 waitid write writev
+access arch_prctl brk capget capset chdir clock_gettime clone clone3 close close_range connect dup dup2 dup3
+epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve execveat exit exit_group faccessat faccessat2
+fchdir fcntl fstat fstatfs futex getcwd getdents64 getegid geteuid getgid getgroups getpid getppid getrandom
+getresgid getresuid getrlimit gettid getuid ioctl kill lseek lstat madvise mmap mprotect mremap munmap
+nanosleep newfstatat open openat openat2 personality pipe2 poll ppoll prctl pread64 prlimit64 pselect6
+pwrite64 read readlink readlinkat readv recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask
+rt_sigreturn rt_sigtimedwait sched_getaffinity sched_yield seccomp select sendmsg sendto set_robust_list
+set_tid_address setgid setgroups sethostname setresgid setresuid setsid setuid sigaltstack socket stat
+statfs statx tgkill umask uname unlinkat wait4 waitid write writev
 """
 
 
@@ -231,17 +310,26 @@ def seccomp_default(box: Box) -> None:
     container = filtered(box, {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.EL2HLT}, allowed)
     report = container.run()
     box.equal("seccomp.default-errno", report.op("call:getpriority:0:0")["errno"], errno.EL2HLT, "the errno")
-    box.equal("seccomp.default-errno", report.op("call:sched_yield")["errno"], 0, "the errno of what is allowed")
+    box.equal(
+        "seccomp.default-errno", report.op("call:sched_yield")["errno"], 0, "the errno of what is allowed"
+    )
 
 
 @case("seccomp.errno-unsupported")
 def seccomp_errno_that_an_action_cannot_have(box: Box) -> None:
     def rule(container: Container, **more: int) -> None:
-        container.linux["seccomp"] = {**ALLOW, "syscalls": [
-            {"names": ["getpriority"], "action": "SCMP_ACT_KILL_PROCESS", **more}]}
+        container.linux["seccomp"] = {
+            **ALLOW,
+            "syscalls": [{"names": ["getpriority"], "action": "SCMP_ACT_KILL_PROCESS", **more}],
+        }
 
-    box.refused("seccomp.errno-unsupported", rule, lambda bad: rule(bad, errnoRet=errno.EXDEV),
-                "errnoRet with SCMP_ACT_KILL_PROCESS", at_start=True)
+    box.refused(
+        "seccomp.errno-unsupported",
+        rule,
+        lambda bad: rule(bad, errnoRet=errno.EXDEV),
+        "errnoRet with SCMP_ACT_KILL_PROCESS",
+        at_start=True,
+    )
 
 
 @case("rootfs-propagation")
@@ -250,15 +338,27 @@ def propagation_of_the_root(box: Box) -> None:
         container = box.container(MOUNTINFO)
         container.linux["rootfsPropagation"] = wanted
         words = {word.partition(":")[0] for word in container.run().mount("/").get("propagation", ["none"])}
-        good = {"private": not words, "slave": words <= {"master"}, "shared": "shared" in words,
-                "unbindable": words == {"unbindable"}}
+        good = {
+            "private": not words,
+            "slave": words <= {"master"},
+            "shared": "shared" in words,
+            "unbindable": words == {"unbindable"},
+        }
         box.check("rootfs-propagation", good[wanted], f"with {wanted}, it has {sorted(words) or 'nothing'}")
 
 
 @case("masked-paths", "readonly-paths")
 def masked_and_readonly_paths(box: Box) -> None:
-    container = box.container("read:/secret", "list:/secrets", "read:/proc/keys", "openw:/fixed", "create:/fixes/new",
-                              "openw:/proc/sys/kernel/msgmax", "openw:/open", "read:/fixed")
+    container = box.container(
+        "read:/secret",
+        "list:/secrets",
+        "read:/proc/keys",
+        "openw:/fixed",
+        "create:/fixes/new",
+        "openw:/proc/sys/kernel/msgmax",
+        "openw:/open",
+        "read:/fixed",
+    )
     for name in ("secret", "fixed", "open"):
         (container.rootfs / name).write_text(name)
     for name in ("secrets", "fixes"):
@@ -273,4 +373,6 @@ def masked_and_readonly_paths(box: Box) -> None:
     box.equal("readonly-paths", report.op("read:/fixed").get("value"), "fixed", "what a read-only file has")
     for op in ("openw:/fixed", "create:/fixes/new", "openw:/proc/sys/kernel/msgmax"):
         box.equal("readonly-paths", report.op(op)["errno"], errno.EROFS, f"the errno of {op}")
-    box.equal("readonly-paths", report.op("openw:/open")["errno"], 0, "the errno of a path that is not read-only")
+    box.equal(
+        "readonly-paths", report.op("openw:/open")["errno"], 0, "the errno of a path that is not read-only"
+    )

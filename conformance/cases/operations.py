@@ -3,7 +3,9 @@
 import json
 import os
 
-from conformance.box import Box, Container, mount_points, wait
+from conformance.box import Box
+from conformance.container import Container
+from conformance.host import mount_points, wait
 from conformance.model import RuntimeFailed, case
 
 
@@ -24,8 +26,19 @@ def stopped(box: Box) -> Container:
     return container
 
 
-@case("state.oci-version", "state.id", "state.status", "state.pid", "state.bundle", "state.annotations",
-      "create.status", "start.status", "start.runs", "kill.status", "annotations.unknown")
+@case(
+    "state.oci-version",
+    "state.id",
+    "state.status",
+    "state.pid",
+    "state.bundle",
+    "state.annotations",
+    "create.status",
+    "start.status",
+    "start.runs",
+    "kill.status",
+    "annotations.unknown",
+)
 def state_through_the_lifecycle(box: Box) -> None:
     container = box.container().runs("hold")
     container.config["annotations"] = {"com.example.key": "value", "com.example.empty": ""}
@@ -37,21 +50,32 @@ def state_through_the_lifecycle(box: Box) -> None:
     container.start()
     report = container.report()
     running = container.state()
-    box.check("start.runs", report["pid"] == 1, f"the program is process {report['pid']} of its namespace, not 1")
+    box.check(
+        "start.runs", report["pid"] == 1, f"the program is process {report['pid']} of its namespace, not 1"
+    )
     box.equal("start.status", running.get("status"), "running", "the status after start")
     container.stop()
     ended = container.state()
     box.equal("kill.status", ended.get("status"), "stopped", "the status of a process that was killed")
     for state in (created, running, ended):
         version = state.get("ociVersion")
-        box.check("state.oci-version", isinstance(version, str) and version.count(".") >= 2, f"it is {version!r}")
+        box.check(
+            "state.oci-version", isinstance(version, str) and version.count(".") >= 2, f"it is {version!r}"
+        )
         box.equal("state.id", state.get("id"), container.id, "the id")
         box.equal("state.bundle", state.get("bundle"), str(container.bundle), "the bundle")
-        box.equal("state.annotations", {key: (state.get("annotations") or {}).get(key)
-                                        for key in container.config["annotations"]},
-                  container.config["annotations"], "the annotations")
-    box.equal("state.status", [state.get("status") for state in (created, running, ended)],
-              ["created", "running", "stopped"], "the statuses")
+        box.equal(
+            "state.annotations",
+            {key: (state.get("annotations") or {}).get(key) for key in container.config["annotations"]},
+            container.config["annotations"],
+            "the annotations",
+        )
+    box.equal(
+        "state.status",
+        [state.get("status") for state in (created, running, ended)],
+        ["created", "running", "stopped"],
+        "the statuses",
+    )
     for state in (created, running):
         box.equal("state.pid", state.get("pid"), container.pid, "the pid")
 
@@ -59,22 +83,37 @@ def state_through_the_lifecycle(box: Box) -> None:
 @case("kill.status")
 def a_program_that_exits_is_stopped(box: Box) -> None:
     container = stopped(box)
-    box.equal("kill.status", container.state().get("status"), "stopped", "the status after the program's exit")
+    box.equal(
+        "kill.status", container.state().get("status"), "stopped", "the status after the program's exit"
+    )
 
 
-@case("query-state.no-id", "start.no-id", "kill.no-id", "delete.no-id", "create.no-arguments",
-      "query-state.unknown", "start.unknown", "kill.unknown", "delete.unknown")
+@case(
+    "query-state.no-id",
+    "start.no-id",
+    "kill.no-id",
+    "delete.no-id",
+    "create.no-arguments",
+    "query-state.unknown",
+    "start.unknown",
+    "kill.unknown",
+    "delete.unknown",
+)
 def missing_arguments_and_unknown_ids(box: Box) -> None:
     container = held(box)
     container.state()
     unknown = f"{container.id}-unknown"
-    for verb, none, other in (("state", "query-state.no-id", "query-state.unknown"),
-                              ("start", "start.no-id", "start.unknown"),
-                              ("kill", "kill.no-id", "kill.unknown"),
-                              ("delete", "delete.no-id", "delete.unknown")):
+    for verb, none, other in (
+        ("state", "query-state.no-id", "query-state.unknown"),
+        ("start", "start.no-id", "start.unknown"),
+        ("kill", "kill.no-id", "kill.unknown"),
+        ("delete", "delete.no-id", "delete.unknown"),
+    ):
         box.check(none, box.call(verb).code not in (0, None), f"{verb} without an id is no error")
         more = ["TERM"] if verb == "kill" else []
-        box.check(other, box.call(verb, unknown, *more).code not in (0, None), f"{verb} of no container is no error")
+        box.check(
+            other, box.call(verb, unknown, *more).code not in (0, None), f"{verb} of no container is no error"
+        )
     result = box.call("create", "--bundle", str(container.bundle))
     box.check("create.no-arguments", result.code not in (0, None), "create without an id is no error")
     if container.state().get("status") != "running":
@@ -122,9 +161,13 @@ def a_bundle_without_config_is_refused(box: Box) -> None:
 @case("lifecycle.environment-error", "create.cannot-apply", "errors.unchanged")
 def an_environment_that_cannot_be_made_is_refused(box: Box) -> None:
     for requirement in ("lifecycle.environment-error", "create.cannot-apply"):
-        box.refused(requirement, lambda good: good.mount("/tmp", "bind", str(good.bundle), "bind"),
-                    lambda bad: bad.mount("/tmp", "bind", f"{bad.bundle}/no-such-directory", "bind"),
-                    "a bind mount of what does not exist", "errors.unchanged")
+        box.refused(
+            requirement,
+            lambda good: good.mount("/tmp", "bind", str(good.bundle), "bind"),
+            lambda bad: bad.mount("/tmp", "bind", f"{bad.bundle}/no-such-directory", "bind"),
+            "a bind mount of what does not exist",
+            "errors.unchanged",
+        )
 
 
 @case("lifecycle.program-waits", "lifecycle.config-read-once", "create.resources")
@@ -134,12 +177,21 @@ def create_makes_the_environment_and_waits(box: Box) -> None:
     container.create()
     for kind, file in (("pid", "pid"), ("mount", "mnt"), ("uts", "uts"), ("ipc", "ipc"), ("network", "net")):
         found = os.readlink(f"/proc/{container.pid}/ns/{file}")
-        box.check("create.resources", found != os.readlink(f"/proc/self/ns/{file}"),
-                  f"before start, the process is in the runtime's {kind} namespace")
+        box.check(
+            "create.resources",
+            found != os.readlink(f"/proc/self/ns/{file}"),
+            f"before start, the process is in the runtime's {kind} namespace",
+        )
     points = mount_points(container.pid)
-    box.check("create.resources", any(point.endswith("/tmp") for point in points), "before start, /tmp is not mounted")
+    box.check(
+        "create.resources",
+        any(point.endswith("/tmp") for point in points),
+        "before start, /tmp is not mounted",
+    )
     wait(container.lines, 0.3)
-    box.check("lifecycle.program-waits", not container.lines() and not container.labels(), "it ran before start")
+    box.check(
+        "lifecycle.program-waits", not container.lines() and not container.labels(), "it ran before start"
+    )
     changed = json.loads(json.dumps(container.config))
     changed["process"]["args"] = ["/bin/probe", "report", "stat:/changed"]
     changed["process"]["env"] = ["CHANGED=1"]
@@ -147,8 +199,11 @@ def create_makes_the_environment_and_waits(box: Box) -> None:
     report = container.start().report()
     box.check("lifecycle.program-waits", container.labels() == ["program"], "it did not run after start")
     # What else a runtime sets, such as HOME, is its own affair.
-    box.check("lifecycle.config-read-once", "CHANGED=1" not in report["env"] and "PATH=/bin" in report["env"],
-              f"the environment is {report['env']}")
+    box.check(
+        "lifecycle.config-read-once",
+        "CHANGED=1" not in report["env"] and "PATH=/bin" in report["env"],
+        f"the environment is {report['env']}",
+    )
     box.equal("lifecycle.config-read-once", report["argv"], container.process["args"], "the arguments")
     container.ended()
 
@@ -157,7 +212,9 @@ def create_makes_the_environment_and_waits(box: Box) -> None:
 def start_of_a_running_container(box: Box) -> None:
     container = held(box)
     box.check("start.running", not container.call("start"), "a second start is no error")
-    box.check("start.running", container.state().get("status") == "running" and not container.gone(), "it is ended")
+    box.check(
+        "start.running", container.state().get("status") == "running" and not container.gone(), "it is ended"
+    )
     box.equal("start.running", len(container.lines()), 1, "the number of times the program ran")
     container.stop()
 
@@ -165,8 +222,10 @@ def start_of_a_running_container(box: Box) -> None:
 @case("start.stopped", "kill.stopped")
 def operations_on_a_stopped_container(box: Box) -> None:
     container = stopped(box)
-    for requirement, result in (("start.stopped", container.call("start")),
-                                ("kill.stopped", container.call("kill", "TERM"))):
+    for requirement, result in (
+        ("start.stopped", container.call("start")),
+        ("kill.stopped", container.call("kill", "TERM")),
+    ):
         box.check(requirement, not result, f"{result.verb} of a stopped container is no error")
         box.equal(requirement, container.state().get("status"), "stopped", f"the status after {result.verb}")
     box.equal("start.stopped", len(container.lines()), 1, "the number of times the program ran")
@@ -180,7 +239,9 @@ def start_without_a_process(box: Box) -> None:
     del container.config["process"]
     result = container.try_create()
     # A runtime may already find this at create.
-    box.check("start.no-process", not result or not container.call("start"), "neither create nor start is an error")
+    box.check(
+        "start.no-process", not result or not container.call("start"), "neither create nor start is an error"
+    )
 
 
 @case("kill.signal", "kill.status")
@@ -211,8 +272,11 @@ def kill_of_a_created_container(box: Box) -> None:
 def delete_of_a_running_container(box: Box) -> None:
     container = held(box)
     box.check("delete.running", not container.call("delete"), "delete of a running container is no error")
-    box.check("delete.running", not container.gone() and container.state().get("status") == "running",
-              "it had an effect")
+    box.check(
+        "delete.running",
+        not container.gone() and container.state().get("status") == "running",
+        "it had an effect",
+    )
     container.stop()
 
 
@@ -231,11 +295,20 @@ def delete_undoes_create(box: Box) -> None:
     left = container.left_behind()
     for requirement in ("lifecycle.destroyed", "delete.resources"):
         box.check(requirement, made and not left, f"these stay: {', '.join(left)}")
-    box.check("delete.others-resources", (source / "file").read_text() == "kept", "the source of a bind mount changed")
-    box.check("delete.others-resources", (container.rootfs / "bin/probe").exists(), "the root file system changed")
+    box.check(
+        "delete.others-resources",
+        (source / "file").read_text() == "kept",
+        "the source of a bind mount changed",
+    )
+    box.check(
+        "delete.others-resources", (container.rootfs / "bin/probe").exists(), "the root file system changed"
+    )
     box.check("delete.others-resources", (container.bundle / "config.json").exists(), "config.json is gone")
-    box.check("delete.others-resources", not other.gone() and other.state().get("status") == "running",
-              "another container was ended")
+    box.check(
+        "delete.others-resources",
+        not other.gone() and other.state().get("status") == "running",
+        "another container was ended",
+    )
     again = container.try_create()
     box.check("delete.resources", again, f"the id cannot be used again: {again}")
     other.stop()

@@ -35,9 +35,13 @@ def cwd_env_args(box: Box) -> None:
 @case("process.not-found")
 def a_program_that_does_not_exist(box: Box) -> None:
     for program in ("/bin/no-such-program", "no-such-program"):
-        box.refused("process.not-found", plain,
-                    lambda bad, program=program: bad.process.update(args=[program]),  # type: ignore[misc]
-                    f"args[0] {program}", at_start=True)
+        box.refused(
+            "process.not-found",
+            plain,
+            lambda bad, program=program: bad.process.update(args=[program]),  # type: ignore[misc]
+            f"args[0] {program}",
+            at_start=True,
+        )
 
 
 @case("user.uid", "user.gid", "user.additional-gids", "user.umask")
@@ -48,13 +52,19 @@ def the_user(box: Box) -> None:
     report = container.run()
     box.equal("user.uid", report["uids"], [1234] * 3, "the uids")
     box.equal("user.gid", report["gids"], [2345] * 3, "the gids")
-    box.equal("user.additional-gids", sorted(set(report["groups"]) - {2345}), [5, 3456], "the additional groups")
+    box.equal(
+        "user.additional-gids", sorted(set(report["groups"]) - {2345}), [5, 3456], "the additional groups"
+    )
     box.equal("user.umask", report["umask"], 0o27, "the umask")
-    box.equal("user.umask", report.op("stat:/tmp/made").get("mode", 0) & 0o777, 0o640, "the mode of a new file")
+    box.equal(
+        "user.umask", report.op("stat:/tmp/made").get("mode", 0) & 0o777, 0o640, "the mode of a new file"
+    )
     other = box.container()
     other.process["user"] = {"uid": 0, "gid": 0}
     report = other.run()
-    box.equal("user.additional-gids", sorted(set(report["groups"]) - {0}), [], "the additional groups of none")
+    box.equal(
+        "user.additional-gids", sorted(set(report["groups"]) - {0}), [], "the additional groups of none"
+    )
 
 
 @case("process.rlimits")
@@ -62,9 +72,15 @@ def limits(box: Box) -> None:
     container = box.container()
     ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     hard = 512 if ceiling == resource.RLIM_INFINITY else min(512, ceiling)
-    wanted = {"RLIMIT_NOFILE": (hard - 1, hard), "RLIMIT_CORE": (0, 1 << 20), "RLIMIT_FSIZE": (1 << 24, 1 << 25),
-              "RLIMIT_STACK": (1 << 22, 1 << 23)}
-    container.process["rlimits"] = [{"type": type, "soft": soft, "hard": high} for type, (soft, high) in wanted.items()]
+    wanted = {
+        "RLIMIT_NOFILE": (hard - 1, hard),
+        "RLIMIT_CORE": (0, 1 << 20),
+        "RLIMIT_FSIZE": (1 << 24, 1 << 25),
+        "RLIMIT_STACK": (1 << 22, 1 << 23),
+    }
+    container.process["rlimits"] = [
+        {"type": type, "soft": soft, "hard": high} for type, (soft, high) in wanted.items()
+    ]
     report = container.run()
     for type, (soft, high) in wanted.items():
         box.equal("process.rlimits", report["rlimits"][getattr(resource, type)], [soft, high], type)
@@ -73,18 +89,32 @@ def limits(box: Box) -> None:
 @case("process.rlimits-unknown", "process.rlimits-duplicate")
 def wrong_limits(box: Box) -> None:
     entry = {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}
-    box.refused("process.rlimits-unknown", lambda good: good.process.update(rlimits=[entry]),
-                lambda bad: bad.process.update(rlimits=[entry | {"type": "RLIMIT_NO_SUCH"}]), "an unknown type",
-                at_start=True)
-    box.refused("process.rlimits-duplicate", lambda good: good.process.update(rlimits=[entry]),
-                lambda bad: bad.process.update(rlimits=[entry, entry]), "a type that is there twice", at_start=True)
+    box.refused(
+        "process.rlimits-unknown",
+        lambda good: good.process.update(rlimits=[entry]),
+        lambda bad: bad.process.update(rlimits=[entry | {"type": "RLIMIT_NO_SUCH"}]),
+        "an unknown type",
+        at_start=True,
+    )
+    box.refused(
+        "process.rlimits-duplicate",
+        lambda good: good.process.update(rlimits=[entry]),
+        lambda bad: bad.process.update(rlimits=[entry, entry]),
+        "a type that is there twice",
+        at_start=True,
+    )
 
 
 @case("process.capabilities")
 def capabilities_of_root(box: Box) -> None:
     bounding = list(NUMBERS)
-    sets = {"bounding": bounding, "permitted": bounding[:4], "effective": bounding[:3],
-            "inheritable": bounding[1:3], "ambient": bounding[1:2]}
+    sets = {
+        "bounding": bounding,
+        "permitted": bounding[:4],
+        "effective": bounding[:3],
+        "inheritable": bounding[1:3],
+        "ambient": bounding[1:2],
+    }
     container = box.container()
     # For uid 0, execve(2) makes the effective and permitted sets from the bounding and inheritable ones.
     container.process["user"] = {"uid": 1000, "gid": 1000}
@@ -100,8 +130,12 @@ def capabilities_of_root(box: Box) -> None:
     root = box.container()
     root.process["capabilities"] = {"bounding": bounding, "permitted": bounding, "effective": bounding}
     found = root.run()["capabilities"]
-    box.equal("process.capabilities", [found[name] for name in ("bounding", "permitted", "effective")],
-              [mask(bounding)] * 3, "the sets of root")
+    box.equal(
+        "process.capabilities",
+        [found[name] for name in ("bounding", "permitted", "effective")],
+        [mask(bounding)] * 3,
+        "the sets of root",
+    )
     none = box.container()
     none.process["capabilities"] = {}
     found = none.run()["capabilities"]
@@ -128,7 +162,10 @@ def no_new_privileges(box: Box) -> None:
 @case("process.oom-score-adj", "process.oom-score-adj-unset")
 def the_oom_score(box: Box) -> None:
     own = int(Path("/proc/self/oom_score_adj").read_text())
-    for requirement, value in (("process.oom-score-adj", min(own + 100, 1000)), ("process.oom-score-adj-unset", None)):
+    for requirement, value in (
+        ("process.oom-score-adj", min(own + 100, 1000)),
+        ("process.oom-score-adj-unset", None),
+    ):
         container = box.container("read:/proc/self/oom_score_adj")
         if value is not None:
             container.process["oomScoreAdj"] = value
@@ -154,8 +191,11 @@ def a_terminal(box: Box) -> None:
     box.equal("process.console-size", report["console"], [33, 77], "the size")
     found = {entry["op"]: entry for entry in report["ops"]}
     numbers = found["stat:/dev/console"].get("rdev", [0, 0])
-    box.check("devices.console", 136 <= numbers[0] <= 143 and found["openw:/dev/console"]["errno"] == 0,
-              f"/dev/console has the numbers {numbers}")  # devices.txt: Unix98 terminals
+    box.check(
+        "devices.console",
+        136 <= numbers[0] <= 143 and found["openw:/dev/console"]["errno"] == 0,
+        f"/dev/console has the numbers {numbers}",
+    )  # devices.txt: Unix98 terminals
     container.ended()
 
 

@@ -1,0 +1,119 @@
+"""The conformance suite must not pass a runtime that did nothing, and its table must be sound."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from conformance import model, report, requirements, suite  # noqa: E402
+from conformance.model import Observation, Requirement  # noqa: E402
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the suite makes containers as root")
+
+FAKES = {
+    "does-nothing": "#!/bin/sh\nexit 0\n",
+    "always-fails": "#!/bin/sh\necho no >&2\nexit 1\n",
+    # Says what `create` is followed by, but makes no container.
+    "lies": """#!/bin/sh
+for word; do case $word in state|create) verb=$word;; esac; id=$word; done
+[ "$verb" = state ] && printf '{"ociVersion": "1.0.2", "id": "%s", "status": "created", "pid": 1}' "$id"
+exit 0
+""",
+}
+
+
+def fake(directory: Path, name: str) -> str:
+    path = directory / name
+    path.write_text(FAKES[name])
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_every_requirement_has_a_case_or_a_reason_and_every_case_a_requirement() -> None:
+    assert model.check_table(requirements.REQUIREMENTS, model.CASES) == []
+
+
+def test_a_faulty_table_is_noticed() -> None:
+    table = [
+        Requirement("a", "s", "MUST", "t"),
+        Requirement("a", "s", "OUGHT", "t"),
+        Requirement("b", "s", "MUST", "t", "a reason"),
+    ]
+    cases = [model.Case("c", ("b", "x"), lambda box: None)]
+    faults = "; ".join(model.check_table(table, cases))
+    for fault in ("a is there twice", "a needs either", "OUGHT", "b needs either", "x is observed"):
+        assert fault in faults
+
+
+@needs_root
+@pytest.mark.parametrize("name", FAKES)
+@pytest.mark.parametrize("gate", [True, False], ids=["", "case-by-case"])
+def test_a_fake_runtime_meets_nothing(tmp_path: Path, name: str, gate: bool) -> None:
+    # What waits for output takes its time with a runtime that gives none.
+    outcome = suite.run(fake(tmp_path, name), jobs=8, gate=gate)
+    assert [id for id, (status, _) in outcome.statuses.items() if status == model.MET] == []
+    assert outcome.code == 2
+    assert outcome.faults == []
+    assert "this is no pass" in report.tap(outcome)
+    assert not list(Path(tempfile.gettempdir()).glob(f"conformance-{os.getpid()}-*"))
+
+
+@needs_root
+def test_the_command_refuses_to_pass_when_nothing_ran(tmp_path: Path) -> None:
+    command = [str(ROOT / "conformance/run"), "--runtime", fake(tmp_path, "does-nothing")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "cannot run the plainest container" in result.stderr
+    result = subprocess.run(
+        [*command, "--select", "nothing-like-it"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 2
+    assert "no case matches" in result.stderr
+
+
+def outcome_of(*observations: Observation) -> suite.Outcome:
+    statuses = {
+        requirement.id: model.status(requirement, observations) for requirement in requirements.REQUIREMENTS
+    }
+    return suite.Outcome("/fake", "", 0, list(observations), statuses, [], [])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wanted"),
+    [
+        ([model.MET], model.MET),
+        ([model.MET, model.VIOLATED, model.MET], model.VIOLATED),
+        ([model.MET, model.UNTESTED], model.UNTESTED),
+        ([model.MET, model.NOT_APPLICABLE], model.MET),
+        ([model.NOT_APPLICABLE], model.NOT_APPLICABLE),
+        ([], model.UNTESTED),
+    ],
+)
+def test_one_bad_observation_outweighs_many_good_ones(statuses: list[str], wanted: str) -> None:
+    seen = [Observation("kill.signal", "case", status, "why") for status in statuses]
+    assert model.status(requirements.BY_ID["kill.signal"], seen)[0] == wanted
+
+
+def test_the_exit_status_tells_a_violated_must_from_a_violated_should() -> None:
+    good = Observation("kill.signal", "case", model.MET, "")
+    assert outcome_of(good).code == 0
+    assert outcome_of(good, Observation("mounts.data", "case", model.VIOLATED, "why")).code == 0
+    assert outcome_of(good, Observation("sysctl", "case", model.VIOLATED, "why")).code == 1
+    assert outcome_of(good)._replace(left=["process 1"]).code == 1
+    assert outcome_of(good)._replace(faults=["a case failed"]).code == 2
+    assert outcome_of().code == 2
+
+
+def test_reports_give_every_requirement_and_the_reason() -> None:
+    outcome = outcome_of(Observation("kill.signal", "case", model.VIOLATED, "it did | not arrive"))
+    for write in report.FORMATS.values():
+        text = write(outcome)
+        assert all(requirement.id in text for requirement in requirements.REQUIREMENTS)
+        assert "not arrive" in text
+    assert "\nnot ok " in report.tap(outcome)
