@@ -113,18 +113,21 @@ def _stage_1(
     namespaces.new_time(b, spaces, config)
     b.phase = "clone"
     new = spaces.new & ~(f.CLONE_NEWUSER | f.CLONE_NEWTIME)
-    # The root of a new cgroup namespace is where its first process is when it asks for it.
+    # The root of a new cgroup namespace is where its first process is when it asks for it; and the
+    # message queues of a new ipc namespace belong to who asks, which has to be the root inside.
     late = f.CLONE_NEWCGROUP if plan is not None and plan.late else 0
+    if own_user:
+        late |= f.CLONE_NEWIPC
     b.clone(new & ~late, cgroup)
     if cgroup is not None:
         b.close(cgroup)
     if plan is not None:
         join_late(b, plan)
+    namespaces.become_root(b, spaces, config, facts.rootless)
     if new & late:
         b.origin = "/linux/namespaces"
-        b.step("unshare", f.CLONE_NEWCGROUP)
+        b.step("unshare", new & late)
         b.origin = ""
-    namespaces.become_root(b, spaces, config, facts.rootless)
     return trees, tree
 
 

@@ -136,6 +136,11 @@ def test_a_user_namespace_with_every_default_mount_has_its_devices(box: Box) -> 
     assert out.splitlines()[0] == "4"
 
 
+def test_message_queues_of_a_user_namespace_belong_to_its_root(box: Box) -> None:
+    box.user_namespace()
+    assert box.sh("stat -c '%u %g' /dev/mqueue") == "0 0\n"
+
+
 def test_a_process_user_that_is_not_mapped_is_refused(box: Box) -> None:
     box.user_namespace(size=10)
     box.process["user"] = {"uid": 5000, "gid": 0}
