@@ -1,6 +1,7 @@
 """The conformance suite must not pass a runtime that did nothing, and its table must be sound."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,59 @@ def test_a_fake_runtime_meets_nothing(tmp_path: Path, name: str, gate: bool) -> 
     assert outcome.faults == []
     assert "this is no pass" in report.tap(outcome)
     assert not list(Path(tempfile.gettempdir()).glob(f"conformance-{os.getpid()}-*"))
+
+
+# A runtime with one fault: runc, given a configuration in which one thing is not as it was asked for.
+SPOILED = """#!{python}
+import json, os, sys
+if "create" in sys.argv and "--bundle" in sys.argv:
+    path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
+    config = json.load(open(path))
+    process, linux = config.get("process", {{}}), config["linux"]
+    {fault}
+    json.dump(config, open(path, "w"))
+os.execv("{runc}", ["runc", *sys.argv[1:]])
+"""
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("runc"), reason="runc is not installed")
+@pytest.mark.parametrize(
+    ("requirement", "fault"),
+    [
+        ("root.readonly", 'config["root"].pop("readonly", None)'),
+        ("root.missing", 'config["root"].update(path="rootfs")'),
+        ("user.umask", 'process.get("user", {}).pop("umask", None)'),
+        ("user.additional-gids", 'process.get("user", {}).pop("additionalGids", None)'),
+        ("process.capabilities", 'process.get("capabilities", {}).pop("ambient", None)'),
+        ("process.no-new-privileges", 'process.pop("noNewPrivileges", None)'),
+        ("process.oom-score-adj-unset", 'process.setdefault("oomScoreAdj", 500)'),
+        ("hooks.poststop", 'config.get("hooks", {}).pop("poststop", None)'),
+        (
+            "mounts.bind-readonly",
+            '[m["options"].remove("ro") for m in config["mounts"] if m["type"] == "bind" '
+            'and "ro" in m["options"]]',
+        ),
+        (
+            "namespaces.new-ipc",
+            'linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "ipc"]',
+        ),
+        ("namespaces.path", '[n.pop("path", None) for n in linux["namespaces"]]'),
+        ("sysctl", 'linux.pop("sysctl", None)'),
+        ("seccomp.errno", 'linux.pop("seccomp", None)'),
+        ("masked-paths", 'linux.pop("maskedPaths", None)'),
+        ("readonly-paths", 'linux.pop("readonlyPaths", None)'),
+        ("cgroups.absolute", 'linux["cgroupsPath"] += "-elsewhere"'),
+    ],
+)
+def test_a_fault_is_seen(tmp_path: Path, requirement: str, fault: str) -> None:
+    path = tmp_path / "spoiled"
+    path.write_text(SPOILED.format(python=sys.executable, fault=fault, runc=shutil.which("runc")))
+    path.chmod(0o755)
+    outcome = suite.run(str(path), [requirement], jobs=2)
+    assert outcome.statuses[requirement][0] == model.VIOLATED
+    assert outcome.code == 1
+    assert outcome.left == []
 
 
 @needs_root
