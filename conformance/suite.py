@@ -57,10 +57,12 @@ class Outcome(NamedTuple):
 
     @property
     def code(self) -> int:
-        """0: no MUST is violated; 1: one is; 2: nothing was met, or the suite itself is at fault."""
-        if self.faults or not self.count(MET):
+        """0: no MUST is violated; 1: one is; 2: nothing was seen, or the suite is at fault."""
+        if self.faults:
             return 2
-        return 1 if self.count(VIOLATED, mandatory=True) or self.left else 0
+        if self.count(VIOLATED, mandatory=True) or self.left:
+            return 1
+        return 0 if self.count(MET) else 2
 
 
 def build_probe(directory: Path) -> Path:
