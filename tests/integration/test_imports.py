@@ -25,10 +25,10 @@ LIFECYCLE = {
     "pyrunc.linux", "pyrunc.linux.signals",
 }  # fmt: skip
 COMPILER = {
-    "pyrunc.compile", "pyrunc.compile.cgroup_mounts", "pyrunc.compile.cgroups",
-    "pyrunc.compile.create", "pyrunc.compile.device_filter", "pyrunc.compile.devices", "pyrunc.compile.facts",
-    "pyrunc.compile.identity", "pyrunc.compile.kernel", "pyrunc.compile.masks", "pyrunc.compile.mount_options",
-    "pyrunc.compile.mounts", "pyrunc.compile.namespaces", "pyrunc.compile.paths", "pyrunc.compile.process",
+    "pyrunc.compile", "pyrunc.compile.cgroup_mounts", "pyrunc.compile.cgroups", "pyrunc.compile.create",
+    "pyrunc.compile.device_filter", "pyrunc.compile.devices", "pyrunc.compile.facts",
+    "pyrunc.compile.identity", "pyrunc.compile.kernel", "pyrunc.compile.masks",
+    "pyrunc.compile.mount_options", "pyrunc.compile.mounts", "pyrunc.compile.namespaces", "pyrunc.compile.paths", "pyrunc.compile.process",
     "pyrunc.compile.resources", "pyrunc.compile.rootfs", "pyrunc.compile.syncs", "pyrunc.config",
     "pyrunc.config._validator", "pyrunc.config.load", "pyrunc.container.create", "pyrunc.container.plan",
     "pyrunc.host.cgroups", "pyrunc.host.cgroups.facts", "pyrunc.host.cgroups.files",
@@ -43,7 +43,9 @@ ALLOWED = {
     "run": ANY | COMPILER | LIFECYCLE | {"pyrunc.container.foreground"},
     "start": ANY | {"pyrunc.container.lifecycle", "pyrunc.host.sockets"},
     "state": ANY | {"pyrunc.container.inspect"},
-    "exec": ANY | COMPILER | {"pyrunc.compile.exec", "pyrunc.container.execute", "pyrunc.container.foreground"},
+    "exec": ANY
+    | COMPILER
+    | {"pyrunc.compile.exec", "pyrunc.container.execute", "pyrunc.container.foreground"},
     "kill": ANY | {"pyrunc.container.lifecycle", "pyrunc.linux", "pyrunc.linux.signals"},
     "delete": ANY | LIFECYCLE,
 }
