@@ -159,7 +159,9 @@ class Box:
             raise RuntimeFailed(str(result))
         late = bool(result) and at_start and not tried.call("start")
         self.check(requirement, not result or late, f"{what} is no error")
-        if unchanged and not result:
+        if unchanged and result:
+            self.not_applicable(unchanged, f"{what} is no error, so that nothing can be left behind")
+        elif unchanged:
             left = tried.left_behind()
             self.check(unchanged, not left, f"{what} is an error, but these stay: {', '.join(left)}")
         return tried
