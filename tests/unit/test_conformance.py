@@ -59,7 +59,7 @@ def test_a_fake_runtime_meets_nothing(tmp_path: Path, name: str, gate: bool) -> 
     # What waits for output takes its time with a runtime that gives none.
     outcome = suite.run(fake(tmp_path, name), jobs=8, gate=gate)
     assert [id for id, (status, _) in outcome.statuses.items() if status == model.MET] == []
-    assert outcome.code == 2
+    assert outcome.code == (2 if gate else 1)
     assert outcome.faults == []
     assert "this is no pass" in report.tap(outcome)
     assert not list(Path(tempfile.gettempdir()).glob(f"conformance-{os.getpid()}-*"))
@@ -93,8 +93,7 @@ os.execv("{runc}", ["runc", *sys.argv[1:]])
         ("hooks.poststop", 'config.get("hooks", {}).pop("poststop", None)'),
         (
             "mounts.bind-readonly",
-            '[m["options"].remove("ro") for m in config["mounts"] if m["type"] == "bind" '
-            'and "ro" in m["options"]]',
+            '[m["options"].remove("ro") for m in config["mounts"][5:] if "ro" in m["options"]]',
         ),
         (
             "namespaces.new-ipc",
