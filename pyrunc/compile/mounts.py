@@ -200,6 +200,8 @@ def _file_system(
         b, root, mount["destination"], directory=True, ordinary=kind in ("proc", "sysfs"),
         mode=0o1777 if inherits_mode else 0o755,
     )
+    readonly = options.set & f.MOUNT_ATTR_RDONLY if inherits_mode else 0
+    options.set &= ~readonly
     new = new_mount(b, kind, mount.get("source", kind), options)
     if inherits_mode:
         # The mount takes the place of a directory whose mode the image chose (/tmp: 1777).
@@ -207,6 +209,8 @@ def _file_system(
         mode = b.load(STATX_MODE, 2, 0o7777, "mode")
         b.step("fchmodat", new, ".", mode)
         b.release(mode)
+        if readonly:
+            b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(readonly))
     b.move_mount(new, fd)
     b.close(fd)
     finish(b, new, options)

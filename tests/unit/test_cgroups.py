@@ -361,3 +361,12 @@ def test_a_system_with_the_unified_hierarchy_alone_is_pure_v2() -> None:
     layout = facts.parse("25 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/a/b\n")
     assert layout.pure_v2
     assert layout.own == {"": "/a/b"}
+
+
+def test_hierarchies_that_another_mount_covers_are_not_there() -> None:
+    bound = "95 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
+    layout = facts.parse(MOUNTINFO + bound, OWN)
+    assert (layout.v2, layout.pure_v2) == ("/sys/fs/cgroup", True)
+    assert layout.v1 == {}
+    covered = facts.parse(MOUNTINFO + "95 31 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n", OWN)
+    assert covered.v2 is None

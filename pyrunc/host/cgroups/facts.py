@@ -30,14 +30,7 @@ def parse(mountinfo: str, own: str) -> Layout:
         names[controllers] = controllers.split(",")
         for name in names[controllers]:
             paths[name] = path
-    for line in mountinfo.splitlines():
-        # Most mounts are none of cgroups: this test alone decides how long the function takes.
-        if " - cgroup" not in line:
-            continue
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
-        fields = before.split(" ", 5)
-        root, mount = _unescape(fields[3]), _unescape(fields[4])
+    for root, mount, kind, options in _visible(mountinfo):
         if kind == "cgroup2":
             if v2 is None or _better(mount, v2[0]):
                 v2 = (mount, root)
@@ -49,6 +42,33 @@ def parse(mountinfo: str, own: str) -> Layout:
     if v2 is not None:
         relative[""] = _relative(paths.get("", "/"), v2[1])
     return Layout({name: mount for name, (mount, _) in v1.items()}, v2[0] if v2 else None, (), relative)
+
+
+def _visible(mountinfo: str) -> list[tuple[str, str, str, str]]:
+    """Root, mount point, type and options of the cgroup mounts that no other mount covers.
+
+    A mount on the very root of another hides that one and all that is mounted below it.
+    """
+    points: dict[str, str] = {}
+    covered: set[str] = set()
+    found = []
+    for line in mountinfo.splitlines():
+        # Most mounts have nothing to do with cgroups: this test decides how long the function takes.
+        if " - cgroup" not in line and _PREFERRED not in line:
+            continue
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        id, parent, _, root, mount = before.split(" ", 5)[:5]
+        points[id] = mount
+        if points.get(parent) == mount:
+            covered.add(parent)
+        if kind in ("cgroup", "cgroup2"):
+            found.append((id, parent, root, mount, kind, options))
+    return [
+        (_unescape(root), _unescape(mount), kind, options)
+        for id, parent, root, mount, kind, options in found
+        if id not in covered and (parent not in covered or points[parent] == mount)
+    ]
 
 
 def _better(mount: str, than: str) -> bool:
