@@ -76,8 +76,14 @@ def run(
     if not no_subreaper and not creation.own_pid_namespace():
         foreground.become_subreaper()
     front = foreground.Foreground(creation.terminal)
+
+    def beside() -> None:
+        from pyrunc.container import lifecycle  # noqa: F401 - what the end will need
+
+        front.catch()
+
     with creation:
-        creation.make(console_socket, pidfd_socket, pid_file, front.console)
+        creation.make(console_socket, pidfd_socket, pid_file, front.console, beside)
         creation.started()
     status = front.wait(creation.init.pid)
     if not keep:
@@ -154,9 +160,11 @@ class Creation:
     # -- effects -------------------------------------------------------------
 
     def make(
-        self, console_socket: str | None, pidfd_socket: str | None, pid_file: str | None, console: int = -1
+        self, console_socket: str | None, pidfd_socket: str | None, pid_file: str | None, console: int = -1,
+        beside: "Callable[[], None] | None" = None,
     ) -> None:
-        """Goes as far as a container that is created; `run` goes on to `started`."""
+        """Goes as far as a container that is created; `run` goes on to `started`. beside is called
+        while init is at work."""
         request, rt = self.request, self.rt
         directory = self.directory = Directory.make(rt.root, request.id)
         self._undo.append(directory.discard)
@@ -177,10 +185,9 @@ class Creation:
                     posix.close(fd)
         self._undo.append(self._end_processes)
         self.init.on_clone = self._note_process
-        # From here on init is at work: what can be done beside it, is.
         directory.put(records.CONFIG, self.data)
-        if not request.wait:
-            from pyrunc.container import lifecycle  # noqa: F401 - for the end of a foreground run
+        if beside is not None:
+            beside()
         self._follow(descriptors, pidfd_socket, pid_file)
 
     def _new_record(self) -> "dict[str, Any]":

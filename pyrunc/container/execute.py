@@ -60,6 +60,8 @@ def execute(
         init = _launch(
             rt, directory, record, config, process, preserve_fds, cgroup or [], console_socket, front
         )
+        if front is not None:
+            front.catch()
     finally:
         directory.close()
     _follow(init, pid_file, pidfd_socket)

@@ -20,6 +20,7 @@ _SIGCHLD, _SIGURG, _SIGWINCH = 17, 23, 28
 # Not forwarded: what cannot be caught, what a fault in the runtime itself raises, what Python
 # ignores (SIGPIPE, SIGXFSZ), and what glibc keeps for itself.
 _LEFT_ALONE = frozenset((4, 5, 7, 8, 9, 11, 13, 19, 25, 31, 32, 33))
+_CAUGHT = [number for number in range(1, 65) if number not in _LEFT_ALONE]
 _CHUNK = 65536
 _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 
@@ -53,16 +54,14 @@ def _ignore(signal: int, frame: object) -> None:
 
 
 class Foreground:
-    """Catches signals from its construction on; `console` is where init sends the terminal."""
+    """Holds signals back from its construction on, and forwards them from `catch` on; `console` is
+    where init sends the terminal."""
 
-    __slots__ = ("_master", "_receiver", "_saved", "_wakeup", "console")
+    __slots__ = ("_blocked", "_master", "_receiver", "_saved", "_wakeup", "console")
 
     def __init__(self, terminal: bool) -> None:
-        self._wakeup, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
-        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in range(1, 65):
-            if number not in _LEFT_ALONE:
-                _signal.signal(number, _ignore)
+        self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _CAUGHT)
+        self._wakeup = -1
         self.console = self._receiver = self._master = -1
         self._saved: list[Any] | None = None
         if terminal:
@@ -70,6 +69,19 @@ class Foreground:
 
             ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
             self._receiver, self.console = ours.detach(), theirs.detach()
+
+    def release(self) -> None:
+        """Lets signals through again, to whatever they did before."""
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
+
+    def catch(self) -> None:
+        """Catches the signals, those first that were held back. It takes a while, for which init has
+        work to do."""
+        self._wakeup, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
+        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in _CAUGHT:
+            _signal.signal(number, _ignore)
+        self.release()
 
     def wait(self, pid: int) -> int:
         """Serves the process until it ends; its exit status as a shell has it."""

@@ -122,8 +122,9 @@ def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, i
 
 def bounding() -> int:
     """The runtime's own capability bounding set."""
-    with open("/proc/self/status", "rb") as file:
-        text = file.read()
+    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    text = posix.read(fd, 8192)
+    posix.close(fd)
     return int(text.partition(b"\nCapBnd:")[2].split(None, 1)[0], 16)
 
 

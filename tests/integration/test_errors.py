@@ -308,9 +308,13 @@ def test_without_privilege_the_message_says_what_is_missing(box: Box) -> None:
     box.save()
     box.root.mkdir()
     os.chown(box.root, NOBODY, NOBODY)
-    result = box.verb("run", "--bundle", str(box.bundle), box.id, user=NOBODY, group=NOBODY, extra_groups=[])
-    result.failed()
-    assert "Traceback" not in result.err
+    try:
+        result = box.verb(
+            "run", "--bundle", str(box.bundle), box.id, user=NOBODY, group=NOBODY, extra_groups=[]
+        )
+    except PermissionError:
+        pytest.skip("the command lies in a directory that is closed to other users")
+    result.failed("EPERM", "need root")
     box.clean()
 
 

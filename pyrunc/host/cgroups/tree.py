@@ -5,6 +5,7 @@ made by `compile.cgroups`. Specification: config-linux.md, "Control groups".
 """
 
 import errno
+import posix
 from posix import chown, geteuid, mkdir, rmdir, strerror
 from time import sleep
 
@@ -167,15 +168,27 @@ def _write_all(plan: "Plan") -> None:
     order the kernel accepts depends on what an existing cgroup had before.
     """
     refused = []
-    for write in plan.writes:
-        file, value, _ = write
-        try:
-            write_text(file, value)
-        except OSError as e:
-            if e.errno == errno.EINVAL:
-                refused.append(write)
-            elif e.errno != errno.ENOENT or file not in plan.optional:
-                raise _failed(write, e) from e
+    opened, fd = "", -1
+    try:
+        for write in plan.writes:
+            file, value, _ = write
+            try:
+                # A list of devices is many values for one file.
+                if file != opened:
+                    if fd >= 0:
+                        posix.close(fd)
+                    opened, fd = "", -1
+                    fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC)
+                    opened = file
+                posix.write(fd, value.encode("utf-8", "surrogateescape"))
+            except OSError as e:
+                if e.errno == errno.EINVAL:
+                    refused.append(write)
+                elif e.errno != errno.ENOENT or file not in plan.optional:
+                    raise _failed(write, e) from e
+    finally:
+        if fd >= 0:
+            posix.close(fd)
     for write in refused:
         try:
             write_text(write[0], write[1])
