@@ -5,11 +5,13 @@ last error from there for the reason of a failure. Without --log a person reads 
 record that cannot be written never stops a container: it goes to stderr instead.
 """
 
+import fcntl
 import posix
 
 from pyrunc.errors import Error
 
 _STDERR = 2
+_HIGH = 200
 
 _file = -1
 _json = False
@@ -27,9 +29,12 @@ def configure(path: str, format: str = "text", debug: bool = False) -> None:
     if path:
         flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOCTTY
         try:
-            _file = posix.open(path, flags, 0o644)
+            low = posix.open(path, flags, 0o644)
         except OSError as error:
             raise Error(f"the log {path} cannot be opened: {error.strerror}") from None
+        # Out of the way of the descriptors that --preserve-fds counts.
+        _file = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        posix.close(low)
 
 
 def debugging() -> bool:

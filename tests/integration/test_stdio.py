@@ -138,6 +138,9 @@ def test_preserve_fds_of_exec(box: Box) -> None:
 @pytest.mark.beyond_runc("descriptor 3 happens to be one of its own")
 def test_preserve_fds_of_a_closed_descriptor_is_an_error(box: Box) -> None:
     box.run("--preserve-fds", "1").failed("3")
+    box.save()
+    log = ("--log", str(box.place / "log"))
+    box.verb(*log, "run", "--preserve-fds", "1", "--bundle", str(box.bundle), box.id).failed("3")
     box.clean()
 
 
