@@ -153,12 +153,13 @@ def make_pack(package: str) -> bytes:
 GROUPS: dict[str, tuple[str, ...]] = {
     "pyrunc.cli": (
         "pyrunc.cli.options", "pyrunc.cli.parser", "pyrunc.cli.containers", "pyrunc.container.record",
-        "pyrunc.state",
+        "pyrunc.state", "pyrunc.container.inspect", "pyrunc.cli.output",
     ),
     "pyrunc.container.create": (
         "pyrunc.container.foreground", "pyrunc.host.cgroups.facts", "pyrunc.host.cgroups.tree",
     ),
-    "pyrunc.container.lifecycle": ("pyrunc.host.cgroups.members",),
+    "pyrunc.container.lifecycle": (),
+    "pyrunc.host.cgroups.members": ("pyrunc.host.cgroups.tree",),
     "pyrunc.container.execute": ("pyrunc.container.foreground",),
 }  # fmt: skip
 
