@@ -82,7 +82,7 @@ def compile_exec(
 
     compile_process(
         b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
-        grantable=facts.bounding, may_setgroups=not facts.rootless, home=facts.home,
+        apparmor=facts.apparmor, grantable=facts.bounding, may_setgroups=not facts.rootless, home=facts.home,
         listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
     )
     return b.program

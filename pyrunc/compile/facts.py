@@ -13,6 +13,7 @@ class Facts:
 
     rootfs       absolute path of the root file system
     sources      st_mode of each bind mount's source, by absolute path
+    apparmor     whether AppArmor is on (asked only for a process with a profile)
     bounding     the runtime's own capability bounding set, as a mask
     rootless     whether the effective user is not root of the initial user namespace
     cgroups      the compiled control group plan, or None where none can be used
@@ -27,7 +28,7 @@ class Facts:
     """
 
     __slots__ = (
-        "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds",
+        "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds",
         "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
     )
 
@@ -36,6 +37,7 @@ class Facts:
         rootfs: str,
         *,
         sources: dict[str, int] | None = None,
+        apparmor: bool = False,
         bounding: int = (1 << 41) - 1,
         filter: bytes | None = None,
         rootless: bool = False,
@@ -50,6 +52,7 @@ class Facts:
     ) -> None:
         self.rootfs = rootfs
         self.sources = sources or {}
+        self.apparmor = apparmor
         self.bounding = bounding
         self.filter = filter
         self.rootless = rootless

@@ -101,7 +101,7 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
 
 def compile_process(
     b: Builder, profile: "dict[str, Any] | None", process: "dict[str, Any]", *, filter: bytes | None,
-    grantable: int, may_setgroups: bool, home: str, listen_fds: int, preserve_fds: int,
+    apparmor: bool, grantable: int, may_setgroups: bool, home: str, listen_fds: int, preserve_fds: int,
     created: "Callable[[Builder], None]",
 ) -> None:
     """Everything from the working directory to execve.
@@ -120,6 +120,11 @@ def compile_process(
     look_up(b, paths, process["args"][0])
     created(b)
     b.phase = "exec"
+    profile_name = process.get("apparmorProfile")
+    if profile_name:
+        from pyrunc.compile import labels
+
+        labels.apparmor(b, profile_name, enabled=apparmor)
     if filter is not None:
         from pyrunc.compile import seccomp
 

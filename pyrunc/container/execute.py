@@ -35,9 +35,8 @@ def execute(
 ) -> int:
     """Runs a process in the container: the object in `process`, or the container's own with args and
     flags applied. Returns its exit status, or 0 once it runs if detached."""
-    for value, flag in ((apparmor, "--apparmor"), (process_label, "--process-label")):
-        if value:
-            raise Error(f"{flag} is not supported")
+    if process_label:
+        raise Error("--process-label is not supported: SELinux labels cannot be set")
     check_preserved(preserve_fds)
     directory = Directory.open(rt.root, id)
     try:
@@ -46,6 +45,8 @@ def execute(
         config = json.decode(directory.get(records.CONFIG).decode())
         if process is None:
             process = _process(config, args, cwd, env or [], user, additional_gids, caps or [], no_new_privs)
+        if apparmor:
+            process["apparmorProfile"] = apparmor
         process["terminal"] = bool(process.get("terminal") or tty)
         terminal = process["terminal"]
         if terminal and detach and not console_socket:
@@ -155,7 +156,7 @@ def _facts(
             log.warning(warning)
     facts = Facts(
         record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=posix.geteuid() != 0,
-        listen_fds=host_facts.listen_fds(),
+        listen_fds=host_facts.listen_fds(), apparmor=host_facts.has_apparmor(process),
     )
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = host_facts.home((process.get("user") or {}).get("uid", 0), record["rootfs"])

@@ -56,6 +56,7 @@ def gather(
         listen_fds=listen_fds(),
     )
     process = config.get("process") or {}
+    facts.apparmor = has_apparmor(process)
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = home((process.get("user") or {}).get("uid", 0), rootfs)
     if not pivot:
@@ -118,6 +119,20 @@ def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, i
                     f"the source {source} cannot be used: {error.strerror}", pointer=f"/mounts/{i}/source"
                 ) from None
     return sources
+
+
+def has_apparmor(process: "dict[str, Any]") -> bool:
+    """Whether a process with a profile finds AppArmor on this host."""
+    if not process.get("apparmorProfile"):
+        return False
+    try:
+        fd = posix.open("/sys/module/apparmor/parameters/enabled", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return posix.read(fd, 1) == b"Y"
+    finally:
+        posix.close(fd)
 
 
 def bounding() -> int:

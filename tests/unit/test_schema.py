@@ -383,7 +383,6 @@ UNSUPPORTED = [
     ("/process/ioPriority", {"class": "IOPRIO_CLASS_IDLE"}),
     ("/process/execCPUAffinity", {"initial": "0"}),
     ("/process/selinuxLabel", "system_u:system_r:container_t:s0"),
-    ("/process/apparmorProfile", "docker-default"),
     ("/mounts/0/uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]),
     ("/mounts/0/gidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]),
     ("/linux/netDevices", {"eth0": {}}),
