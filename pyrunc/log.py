@@ -32,9 +32,13 @@ def configure(path: str, format: str = "text", debug: bool = False) -> None:
             low = posix.open(path, flags, 0o644)
         except OSError as error:
             raise Error(f"the log {path} cannot be opened: {error.strerror}") from None
-        # Out of the way of the descriptors that --preserve-fds counts.
-        _file = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-        posix.close(low)
+        try:
+            # Out of the way of the descriptors that --preserve-fds counts.
+            _file = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        except OSError:
+            _file = low  # a limit on descriptors leaves no room there
+        else:
+            posix.close(low)
 
 
 def debugging() -> bool:
