@@ -93,18 +93,11 @@ class BuildParts(Command):
         draft.replace(target / "init")
 
     def make_validator(self) -> None:
-        if not (HERE / "pyrunc/config/generate.py").exists():
-            self.announce("no pyrunc/config/generate.py: no validator is generated", level=3)
-            return
-        try:
-            generate = importlib.import_module("pyrunc.config.generate")
-            target = self.package / "config" / "_validator.py"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = target.with_name(f"_validator_{os.getpid()}.py")
-            generate.write(str(draft))
-        except ImportError as error:
-            message = f"the validator cannot be generated ({error}): pip install fastjsonschema"
-            raise SetupError(message) from error
+        generate = importlib.import_module("pyrunc.config.generate")
+        target = self.package / "config" / "_validator.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f"_validator_{os.getpid()}.py")
+        generate.write(str(draft))
         draft.replace(target)
 
     def get_source_files(self) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+import pyrunc
 from pyrunc import log
 from pyrunc.config import explain, load
 from pyrunc.config.default import default
 from pyrunc.config.position import Places
 from pyrunc.errors import Error
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = Path(pyrunc.__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -179,14 +180,14 @@ def test_without_jsonschema_the_message_says_what_to_install(
 
 def test_loading_a_valid_configuration_imports_only_what_is_cheap(tmp_path: Path) -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
+        f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); before = set(sys.modules)\n"
         f"from pyrunc.config.load import load; load({bundle(tmp_path, default(cgroup_v2=True))!r})\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     command = [sys.executable, "-I", "-S", "-c", program]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    pyrunc = {"pyrunc", "pyrunc.config", "pyrunc.config._validator", "pyrunc.config.load", "pyrunc.errors"}
-    assert set(output.split()) <= pyrunc | {"pyrunc.json", "_json"}
+    own = {"pyrunc", "pyrunc.config", "pyrunc.config._validator", "pyrunc.config.load", "pyrunc.errors"}
+    assert set(output.split()) <= own | {"pyrunc.json", "_json"}
 
 
 def test_the_default_configuration_suits_the_host_and_the_user() -> None:
