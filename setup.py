@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from setuptools import Command, Distribution, setup
 from setuptools.command.build import build
-from setuptools.errors import ExecError, SetupError
+from setuptools.errors import ExecError
 
 HERE = Path(__file__).resolve().parent
 
