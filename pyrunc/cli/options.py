@@ -101,7 +101,7 @@ GLOBAL = (
         FLAG,
         "",
         False,
-        "let systemd manage cgroups; cgroupsPath then has the form SLICE:PREFIX:NAME",
+        "accepted from engines, with a warning: cgroups are made through the cgroup file system",
     ),
     Option(
         "rootless",

@@ -83,6 +83,7 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
         # A directory that may be searched passes for executable until execve.
         refusal = f'exec "{name}": it is a directory: permission denied'
         b.refuse(STATX_MODE, 2, f.S_IFDIR, EACCES, refusal, mask=f.S_IFMT)
+        b.origin = ""
         return
     found = b.slot("executable")
     blocks = []

@@ -23,6 +23,13 @@ def facts_for(
     from pyrunc.compile import cgroups
     from pyrunc.host.cgroups.facts import layout as find_layout
 
+    if rt.systemd_cgroup:
+        from pyrunc import log
+
+        log.warning(
+            "--systemd-cgroup has no effect: cgroups are made through the cgroup file system, and "
+            "/linux/cgroupsPath is taken as a path"
+        )
     layout = find_layout()
     rootless = is_rootless(rt)
     plan = cgroups.plan(config, layout, id, rootless=rootless)

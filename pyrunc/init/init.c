@@ -34,7 +34,7 @@
 
 enum { IMMEDIATE, DATA, SLOT, SCRATCH };
 enum { RECORD_PID = 1, RECORD_SYNC, RECORD_FAILURE };
-enum { E_INTR = 4, E_BADF = 9, E_CHILD = 10, E_INVAL = 22, E_NOEXEC = 8, E_TIMEDOUT = 110 };
+enum { E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_CHILD = 10, E_INVAL = 22, E_NOEXEC = 8, E_TIMEDOUT = 110 };
 
 struct header {
 	char magic[8];
@@ -350,6 +350,9 @@ static int resolve(const struct step *step, int64_t *args)
 
 static long run_step(const struct step *step, uint32_t index, const int64_t *args)
 {
+	long result, number;
+	int tries = 1000;
+
 	switch (step->code) {
 	case OP_STORE:
 		return store(args[0], args[1], args[2], args[3]);
@@ -378,8 +381,15 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 	}
 	if (step->code < FIRST_CALL || step->code >= FIRST_CALL + CALL_COUNT)
 		return -E_INVAL;
-	return call(call_numbers[step->code - FIRST_CALL], args[0], args[1], args[2], args[3],
-		    args[4], args[5]);
+	number = call_numbers[step->code - FIRST_CALL];
+	/*
+	 * openat2 gives up with EAGAIN where something was renamed while ".." was resolved within
+	 * a root; somebody who renames all the time must not hold this up for ever.
+	 */
+	do
+		result = call(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+	while (result == -E_AGAIN && number == __NR_openat2 && --tries);
+	return result;
 }
 
 static int tolerated(const struct step *step, long result)

@@ -1,6 +1,6 @@
 """A program as the bytes that init maps; `init/init.c` describes the same layout.
 
-    header      magic, call-table checksum, counts and offsets, descriptors for the first slots
+    header      magic, counts and offsets, descriptors for the first slots
     steps       64 bytes each
     relocations u32 pairs (place, target): offsets into the data, made addresses by init
     data        strings and structures

@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -617,3 +618,28 @@ def test_a_dev_bound_from_the_host_is_left_alone(box: Box) -> None:
     box.mount("/dev", source="/dev", options=["rbind", "rprivate"])
     box.sh("ls /dev/null")
     assert sorted(os.listdir("/dev")) == before
+
+
+def test_renames_elsewhere_on_the_host_do_not_make_a_run_fail(box: Box) -> None:
+    """The kernel gives up a look-up with ".." below a root when anything is renamed meanwhile (openat2(2))."""
+    (box.rootfs / "run").mkdir(exist_ok=True)
+    (box.rootfs / "var").mkdir(exist_ok=True)
+    (box.rootfs / "var/run").symlink_to("../run")
+    for number in range(20):
+        box.mount(f"/var/run/{number}", "tmpfs")
+    one, other, done = box.place / "one", box.place / "other", threading.Event()
+    one.touch()
+
+    def rename() -> None:
+        while not done.is_set():
+            one.rename(other)
+            other.rename(one)
+
+    busy = threading.Thread(target=rename)
+    busy.start()
+    try:
+        for _ in range(5):
+            box.run().ok()
+    finally:
+        done.set()
+        busy.join()
