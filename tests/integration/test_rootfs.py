@@ -621,7 +621,7 @@ def test_a_dev_bound_from_the_host_is_left_alone(box: Box) -> None:
 
 
 def test_renames_elsewhere_on_the_host_do_not_make_a_run_fail(box: Box) -> None:
-    """The kernel gives up a look-up with ".." below a root when anything is renamed meanwhile (openat2(2))."""
+    """The kernel gives up a look-up with ".." below a root when something is renamed meanwhile."""
     (box.rootfs / "run").mkdir(exist_ok=True)
     (box.rootfs / "var").mkdir(exist_ok=True)
     (box.rootfs / "var/run").symlink_to("../run")
