@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LATER = ("tmpcopyup", "idmap", "ridmap")
+_LATER = ("idmap", "ridmap")
 
 
 class Options:
@@ -15,7 +15,7 @@ class Options:
     propagation is a list of (MS_*, recursive); superblock and data go to the file system."""
 
     __slots__ = (
-        "bind", "clear", "data", "propagation", "recursive", "recursive_clear", "recursive_set",
+        "bind", "clear", "copy_up", "data", "propagation", "recursive", "recursive_clear", "recursive_set",
         "remount", "set", "superblock",
     )
 
@@ -24,7 +24,7 @@ class Options:
         self.propagation: list[tuple[int, bool]] = []
         self.superblock: list[str] = []
         self.data: list[tuple[str, str | None]] = []
-        self.bind = self.recursive = self.remount = False
+        self.bind = self.recursive = self.remount = self.copy_up = False
 
 
 def parse(mount: "dict[str, Any]", i: int) -> Options:
@@ -48,6 +48,10 @@ def parse(mount: "dict[str, Any]", i: int) -> Options:
             result.recursive = option == "rbind"
         elif option == "remount":
             result.remount = True
+        elif option == "tmpcopyup":
+            if mount.get("type") != "tmpfs":
+                raise Error("tmpcopyup is an option of tmpfs mounts", pointer=f"/mounts/{i}/options/{j}")
+            result.copy_up = True
         elif option in SUPERBLOCK:
             if SUPERBLOCK[option]:
                 result.superblock.append(SUPERBLOCK[option])

@@ -10,6 +10,7 @@ from pyrunc.compile import cgroup_mounts
 from pyrunc.compile.mount_options import Options, parse
 from pyrunc.compile.namespaces import Namespaces
 from pyrunc.compile.paths import components, open_or_create
+from pyrunc.compile.syncs import SYNC_COPY_UP
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATFS_TYPE, STATX_MODE, Builder, mount_attr
@@ -109,6 +110,8 @@ def compile_mounts(
         elif any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data):
             _long_options(b, mount, options, root)
         else:
+            if options.copy_up and facts.rootless:
+                raise Error("tmpcopyup needs a runtime that is root", pointer=f"/mounts/{i}/options")
             _file_system(b, mount, options, root, mounted)
     b.note = ""
     b.origin = ""
@@ -200,7 +203,7 @@ def _file_system(
         b, root, mount["destination"], directory=True, ordinary=kind in ("proc", "sysfs"),
         mode=0o1777 if inherits_mode else 0o755,
     )
-    readonly = options.set & f.MOUNT_ATTR_RDONLY if inherits_mode else 0
+    readonly = options.set & f.MOUNT_ATTR_RDONLY if inherits_mode or options.copy_up else 0
     options.set &= ~readonly
     new = new_mount(b, kind, mount.get("source", kind), options)
     if inherits_mode:
@@ -209,8 +212,10 @@ def _file_system(
         mode = b.load(STATX_MODE, 2, 0o7777, "mode")
         b.step("fchmodat", new, ".", mode)
         b.release(mode)
-        if readonly:
-            b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(readonly))
+    if options.copy_up:
+        b.sync(SYNC_COPY_UP, fd, new)
+    if readonly:
+        b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(readonly))
     b.move_mount(new, fd)
     b.close(fd)
     finish(b, new, options)

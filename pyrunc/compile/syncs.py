@@ -3,5 +3,9 @@
 SYNC_ID_MAPS = 1  # writes the id mappings of stage 1's user namespace
 SYNC_HOOKS = 2  # runs the prestart and createRuntime hooks, and fills the state for later hooks
 SYNC_CREATED = 3  # records the container as created
+SYNC_COPY_UP = 4  # copies one directory of init's, by its descriptor, into another
 
-NAMES: dict[int, str] = {SYNC_ID_MAPS: "id maps", SYNC_HOOKS: "runtime hooks", SYNC_CREATED: "created"}
+
+def unpack(value: int) -> tuple[int, int, int]:
+    """A sync record's value: the point, and the numbers of two descriptors where it names some."""
+    return value & 0xFF, value >> 8 & 0xFFFFFFF, value >> 36

@@ -69,9 +69,9 @@ def _forget_leaked(keep: set[int]) -> None:
 
 class Init:
     """A running init. pid is its first process, and then the container's; on_clone is called when
-    that changes."""
+    that changes, and origin is the pointer of the step that waits."""
 
-    __slots__ = ("_command", "_report", "on_clone", "pid", "program")
+    __slots__ = ("_command", "_report", "on_clone", "origin", "pid", "program")
 
     def __init__(
         self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
@@ -89,6 +89,7 @@ class Init:
             posix.set_inheritable(fd, True)
         self.program = program
         self.on_clone: Callable[[], None] | None = None
+        self.origin = ""
         try:
             self.pid = posix.posix_spawn(
                 f"/proc/self/fd/{executable}", [b"pyrunc-init", b"%d" % code], {},
@@ -125,6 +126,7 @@ class Init:
                 return 0
             kind, step, value, text = record
             if kind == SYNC:
+                self.origin = self.program.steps[step].origin
                 return value
             if kind == FAILURE:
                 from pyrunc.program.explain import failure

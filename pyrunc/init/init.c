@@ -369,7 +369,8 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 	case OP_CLONE:
 		return clone_and_leave(index, (void *)args[0], args[1]);
 	case OP_SYNC:
-		return sync_with_runtime(index, args[0]);
+		return sync_with_runtime(index, (uint64_t)args[0] | (uint64_t)args[1] << 8 |
+						(uint64_t)args[2] << 36);
 	case OP_WAIT:
 		return wait_for_start(args[0]);
 	case OP_HOOK:

@@ -25,8 +25,8 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "expect": ("", ("scratch", "width", "mask", "value", "errno")),
     # clone3; the parent reports the child's pid and exits, the child goes on
     "clone": ("", ("clone_args", "size")),
-    # tell the runtime and wait until it answers
-    "sync": ("", ("int",)),
+    # tell the runtime, naming up to two descriptors, and wait until it answers
+    "sync": ("", ("int", "fd", "fd")),
     # wait for `start` on a listening socket, which becomes the report channel
     "wait": ("", ("fd",)),
     # run a hook: path, argv, envp, state descriptor, output descriptor, milliseconds (0: no limit)

@@ -295,13 +295,39 @@ def test_tmpcopyup_fills_a_tmpfs_with_what_it_covers(box: Box) -> None:
     script = (
         "cd /data; cat sub/link; stat -c %a file; echo changed > file; grep ' /data ' /proc/self/mountinfo"
     )
-    result = box.run_script(script)
-    if result.code:
-        result.failed("/mounts/6/options/0", "tmpcopyup")
-        pytest.skip("tmpcopyup is refused by its pointer")
-    assert result.out.startswith("text\n640\n")
-    assert " - tmpfs " in result.out
+    out = box.sh(script)
+    assert out.startswith("text\n640\n")
+    assert " - tmpfs " in out
     assert (box.rootfs / "data/file").read_text() == "text\n"
+
+
+def test_tmpcopyup_keeps_owners_modes_and_links_and_may_be_readonly(box: Box) -> None:
+    data = box.rootfs / "data"
+    (data / "sub").mkdir(parents=True)
+    (data / "program").touch()
+    os.chown(data / "program", 12, 34)
+    (data / "program").chmod(0o4755)
+    (data / "sub/out").symlink_to("/etc/passwd")
+    os.chown(data / "sub", 56, 78)
+    (data / "sub").chmod(0o2711)
+    os.mkfifo(data / "pipe")
+    box.mount("/data", "tmpfs", options=["tmpcopyup", "ro", "mode=750"])
+    script = "cd /data; stat -c '%a %u %g' . program sub; readlink sub/out; test -p pipe && touch x || echo"
+    out = box.sh(script + " ro")
+    assert out.splitlines() == ["750 0 0", "4755 12 34", "2711 56 78", "/etc/passwd", "ro"]
+
+
+def test_tmpcopyup_into_a_tmpfs_that_is_too_small_is_an_error(box: Box) -> None:
+    (box.rootfs / "data").mkdir()
+    (box.rootfs / "data/large").write_bytes(bytes(1 << 20))
+    box.mount("/data", "tmpfs", options=["tmpcopyup", "size=64k"])
+    box.run().failed("/mounts/6", "tmpcopyup", "No space left")
+    assert box.leftovers() == []
+
+
+def test_tmpcopyup_of_something_else_than_a_tmpfs_is_refused(box: Box) -> None:
+    box.mount("/data", "mqueue", options=["tmpcopyup"])
+    box.run().failed("/mounts/6/options/0", "tmpcopyup")
 
 
 def test_the_default_mounts_are_of_their_types_with_their_options(box: Box) -> None:
