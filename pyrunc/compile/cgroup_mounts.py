@@ -7,7 +7,7 @@ without one, the container's own groups (v1) or the host's tree (v2) are bound.
 
 from errno import EEXIST
 
-from pyrunc.compile import mounts
+from pyrunc.compile import mounting
 from pyrunc.compile.mount_options import Options
 from pyrunc.compile.namespaces import Namespaces
 from pyrunc.errors import Error
@@ -33,17 +33,17 @@ def compile_mount(
             pointer=b.origin,
         )
     if layout.pure_v2:
-        fd = mounts.target(b, root, mount["destination"], directory=True)
+        fd = mounting.target(b, root, mount["destination"], directory=True)
         if own:
-            tree = mounts.new_mount(b, "cgroup2", mount.get("source", "cgroup"), options)
+            tree = mounting.new_mount(b, "cgroup2", mount.get("source", "cgroup"), options)
         else:
             # A new mount from the host's namespace would reset the tree's own options
             # (nsdelegate, memory_recursiveprot), see cgroup_get_tree() in the kernel.
             tree = b.open_tree(f.AT_FDCWD, layout.v2 or "", f.OPEN_TREE_CLONE, "cgroup2")
-            mounts.set_attributes(b, tree, options)
+            mounting.set_attributes(b, tree, options)
         b.move_mount(tree, fd)
         b.close(fd)
-        mounts.finish(b, tree, options)
+        mounting.finish(b, tree, options)
         b.close(tree)
         return
     _hierarchies(b, mount, options, facts, own, root)
@@ -54,7 +54,7 @@ def _hierarchies(
 ) -> None:
     """Every v1 hierarchy below a tmpfs, and a symbolic link for each controller mounted jointly."""
     assert facts.layout is not None
-    fd = mounts.target(b, root, mount["destination"], directory=True)
+    fd = mounting.target(b, root, mount["destination"], directory=True)
     fs = b.fsopen("tmpfs")
     b.fsconfig_set(fs, "source", "tmpfs")
     b.fsconfig_set(fs, "mode", "755")
@@ -78,7 +78,7 @@ def _hierarchies(
         else:
             source = directories.get(controllers[0], mount_point)
             tree = b.open_tree(f.AT_FDCWD, source, f.OPEN_TREE_CLONE, f"{name}-tree")
-            mounts.set_attributes(b, tree, options)
+            mounting.set_attributes(b, tree, options)
         b.move_mount(tree, below)
         b.close(tree)
         b.close(below)
@@ -89,7 +89,7 @@ def _hierarchies(
                 b.release(made)
     if options.set & f.MOUNT_ATTR_RDONLY:
         b.mount_setattr(tmpfs, "", f.AT_EMPTY_PATH, mount_attr(f.MOUNT_ATTR_RDONLY))
-    mounts.finish(b, tmpfs, options)
+    mounting.finish(b, tmpfs, options)
     b.close(tmpfs)
 
 

@@ -3,6 +3,7 @@
   create      create and run: a bundle becomes a container
   lifecycle   start, kill, delete, pause, resume
   execute     exec: one more process in a container
+  failed      what init reports of a process that could not be executed
   inspect     state, list, ps: only looks
   plan        what create would do, without doing it
   record      what the state directory keeps of a container, and the status that follows from it

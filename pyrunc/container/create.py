@@ -15,7 +15,7 @@ from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for
 from pyrunc.errors import Error
-from pyrunc.host.facts import listen_fds
+from pyrunc.host.facts import check_preserved
 from pyrunc.host.launch import Init, fill, memory_file
 from pyrunc.host.processes import exit_status, reap, start_time
 from pyrunc.program.verify import verify
@@ -316,15 +316,3 @@ class Creation:
         from pyrunc.host.cgroups import members
 
         members.kill_all(self.plan.record(), _SIGKILL)
-
-
-def check_preserved(preserve_fds: int) -> None:
-    """Raises Error unless all descriptors that are to be passed on are the caller's: has to come before
-    any other is opened, which would take the number of a missing one and be passed on instead of it."""
-    for fd in range(3, 3 + preserve_fds + listen_fds()):
-        try:
-            posix.fstat(fd)
-        except OSError:
-            raise Error(
-                f"--preserve-fds and LISTEN_FDS cover descriptor {fd}, which is not open"
-            ) from None

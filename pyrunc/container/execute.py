@@ -1,13 +1,11 @@
-"""exec: one more process in a running container, and the failure of one that `start` lets go on."""
+"""exec: one more process in a running container."""
 
 import posix
-from _struct import Struct
 
 from pyrunc import json, log
 from pyrunc.compile.exec import compile_exec
 from pyrunc.compile.facts import Facts, Request
 from pyrunc.container import record as records
-from pyrunc.container.create import check_preserved
 from pyrunc.errors import Error
 from pyrunc.host import facts as host_facts
 from pyrunc.host.launch import Init
@@ -37,7 +35,7 @@ def execute(
     flags applied. Returns its exit status, or 0 once it runs if detached."""
     if process_label:
         raise Error("--process-label is not supported: SELinux labels cannot be set")
-    check_preserved(preserve_fds)
+    host_facts.check_preserved(preserve_fds)
     directory = Directory.open(rt.root, id)
     try:
         record = directory.read()
@@ -192,24 +190,3 @@ def _end(pid: int) -> None:
     except ProcessLookupError:
         return  # collected already
     reap(pid)
-
-
-def failed_start(
-    rt: "Runtime", directory: Directory, record: "dict[str, Any]", report: bytes
-) -> Error:
-    """The error for what init reported after `start`: the program is compiled once more to name the
-    step, since only create had it."""
-    from pyrunc.compile.create import compile_create
-    from pyrunc.container.plan import facts_for
-    from pyrunc.program.explain import failure
-
-    head = Struct("=IIq")
-    _, index, value = head.unpack_from(report)
-    text = report[head.size :].decode("utf-8", "replace").strip()
-    config = json.decode(directory.get(records.CONFIG).decode())
-    facts, _ = facts_for(rt, config, directory.id, record["bundle"], pivot=True)
-    request = Request(directory.id, record["bundle"], preserve_fds=record["preserve_fds"])
-    program = compile_create(config, facts, request)
-    # The steps after the pivot do not depend on the host; those before it may be more or fewer now.
-    step = program.steps[index - record["steps"] + len(program.steps)]
-    return Error(failure(step, -value if value < 0 else 0, value, text), pointer=step.origin)

@@ -47,7 +47,7 @@ def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> Non
     finally:
         posix.close(fd)
     if report:
-        from pyrunc.container.execute import failed_start
+        from pyrunc.container.failed import failed_start
 
         raise failed_start(rt, directory, record, report)
 

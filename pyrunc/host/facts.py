@@ -179,6 +179,18 @@ def listen_fds() -> int:
     return int(count)
 
 
+def check_preserved(preserve_fds: int) -> None:
+    """Raises Error unless all descriptors that are to be passed on are the caller's: has to come before
+    any other is opened, which would take the number of a missing one and be passed on instead of it."""
+    for fd in range(3, 3 + preserve_fds + listen_fds()):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            raise Error(
+                f"--preserve-fds and LISTEN_FDS cover descriptor {fd}, which is not open"
+            ) from None
+
+
 def _mounts() -> list[tuple[str, str]]:
     """Mount points and file system types of this mount namespace (proc_pid_mountinfo(5))."""
     found = []
