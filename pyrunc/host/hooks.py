@@ -54,7 +54,7 @@ def _run_one(hook: "dict[str, Any]", pointer: str, state: bytes) -> None:
         try:
             pid = posix.posix_spawn(
                 path, hook.get("args") or [path], environment, file_actions=actions, setsigmask=(),
-                setsigdef=(13, 25),
+                setsigdef=(13, 25), setsid=True,
             )
         except OSError as error:
             raise Error(f"the hook {path} cannot be run: {error.strerror}", pointer=pointer) from None
@@ -85,7 +85,8 @@ def _wait(pid: int, timeout: int | None) -> int | None:
         poll.register(pidfd, select.POLLIN)
         if poll.poll(timeout * 1000):
             return reap(pid)
-        posix.kill(pid, _SIGKILL)
+        # With all that it has started: it leads a session, and has not been collected yet.
+        posix.killpg(pid, _SIGKILL)
         reap(pid)
         return None
     finally:

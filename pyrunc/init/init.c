@@ -195,6 +195,8 @@ static long wait_for_start(int listener)
 
 static _Noreturn void become_hook(const int64_t *args, int *error)
 {
+	/* What it starts is killed with it when its time is over. */
+	call(__NR_setsid, 0, 0, 0, 0, 0, 0);
 	if (CALL3(__NR_dup3, args[3], 0, 0) >= 0 && CALL3(__NR_dup3, args[4], 1, 0) >= 0 &&
 	    CALL3(__NR_dup3, args[4], 2, 0) >= 0 && CALL3(__NR_close_range, 3, ~0U, 0) >= 0)
 		*error = -CALL3(__NR_execve, args[0], args[1], args[2]);
@@ -240,8 +242,10 @@ static long run_hook(const int64_t *args)
 	do
 		ready = call(__NR_ppoll, (long)&poll, 1, args[5] ? (long)&limit : 0, 0, 0, 0);
 	while (ready == -E_INTR); /* the kernel has counted the time that went by */
-	if (ready == 0)
+	if (ready == 0) {
+		CALL2(__NR_kill, -pid, 9);
 		CALL4(__NR_pidfd_send_signal, pidfd, 9, 0, 0);
+	}
 	while (CALL4(__NR_wait4, pid, &status, 0, 0) == -E_INTR)
 		;
 	CALL1(__NR_close, pidfd);

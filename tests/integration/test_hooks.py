@@ -218,13 +218,16 @@ def test_a_hook_that_takes_too_long_is_killed_and_fails(box: Box, kind: str) -> 
 
 
 @pytest.mark.beyond_runc("waits for the child")
-def test_a_hook_that_takes_too_long_is_not_waited_for_because_of_its_children(box: Box) -> None:
-    box.hook("createRuntime", "sleep 30 & wait", timeout=1)
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
+def test_a_hook_that_takes_too_long_is_killed_with_its_children(box: Box, kind: str) -> None:
+    box.hook(kind, "sleep 30 & wait", timeout=1, env=[box.marker])
     start = time.monotonic()
-    box.run().failed("/hooks/createRuntime/0", "1 s")
+    box.run().failed(f"/hooks/{kind}/0", "1 s")
     assert time.monotonic() - start < 10
-    for pid in box.processes():
+    left = box.processes()
+    for pid in left:
         os.kill(pid, signal.SIGKILL)
+    assert not left
     box.clean()
 
 

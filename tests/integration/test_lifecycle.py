@@ -517,7 +517,8 @@ def test_many_containers_at_once(new_box: Callable[[], Box]) -> None:
 
 @pytest.mark.beyond_runc("the cgroups stay")
 def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(box: Box) -> None:
-    box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000")
+    # A hook has only the environment that it is given; by the marker it is found again.
+    box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000", env=[box.marker])
     box.save()
     child = box.spawn("create", "--bundle", str(box.bundle), box.id)
     wait_for((box.place / "in-hook").exists, "the hook")
@@ -534,7 +535,8 @@ def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(b
 
 @pytest.mark.beyond_runc("the cgroups stay")
 def test_a_runtime_killed_in_the_middle_of_create_is_listed_or_gone(box: Box) -> None:
-    box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000")
+    # A hook has only the environment that it is given; by the marker it is found again.
+    box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000", env=[box.marker])
     box.save()
     child = box.spawn("create", "--bundle", str(box.bundle), box.id)
     wait_for((box.place / "in-hook").exists, "the hook")
