@@ -101,7 +101,10 @@ def compile_mounts(
             _long_options(b, mount, options, root)
         else:
             if options.copy_up and facts.rootless:
-                raise Error("tmpcopyup needs a runtime that is root", pointer=f"/mounts/{i}/options")
+                raise Error(
+                    "tmpcopyup needs a runtime that is root; run as root, or remove the option",
+                    pointer=f"/mounts/{i}/options",
+                )
             _file_system(b, mount, options, root, mounted)
     b.note = ""
     b.origin = ""

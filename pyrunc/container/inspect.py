@@ -69,10 +69,8 @@ def pids(rt: "Runtime", id: str) -> list[int]:
     directory = store.Directory.open(rt.root, id, lock=False)
     try:
         record = directory.read()
-        if not record["cgroups"]:
-            if not records.alive(record):
-                return []
-            raise Error("the container has no cgroup to find its processes by")
+        if records.alive(record):
+            records.check_cgroup(record)
         return members.pids(record["cgroups"])
     finally:
         directory.close()

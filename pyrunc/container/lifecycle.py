@@ -71,9 +71,10 @@ def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
     directory = Directory.open(rt.root, id, lock=False)
     try:
         record = directory.read()
-        if all:
+        if all and (signal != _SIGKILL or record["cgroups"]["directories"]):
             _kill_all(record, signal)
             return
+        # Without a cgroup SIGKILL goes to the first process, with which a PID namespace ends.
         pidfd = open_pidfd(record["pid"], record["started"]) if record["pid"] else -1
         if pidfd < 0 or not send_signal(pidfd, signal):
             raise Error(f"cannot kill the container {id}: container not running")
@@ -87,6 +88,8 @@ def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
 def _kill_all(record: "dict[str, Any]", signal: int) -> None:
     from pyrunc.host.cgroups import members
 
+    if records.alive(record):
+        records.check_cgroup(record)
     members.kill_all(record["cgroups"], signal)
 
 
@@ -190,9 +193,8 @@ def _destroy(directory: Directory, record: "dict[str, Any]") -> None:
     """Undoes what create did, and runs the poststop hooks (runtime.md, "Lifecycle", last steps)."""
     from pyrunc.host.cgroups import members, tree
 
-    if record["cgroups"]:
-        members.kill_all(record["cgroups"], _SIGKILL)
-        tree.destroy(record["cgroups"])
+    members.kill_all(record["cgroups"], _SIGKILL)
+    tree.destroy(record["cgroups"])
     data = directory.get(records.CONFIG) if directory.has(records.CONFIG) else b""
     directory.remove()
     if b'"poststop"' in data:

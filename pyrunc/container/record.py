@@ -10,6 +10,7 @@ The status is never stored, but follows from the process, the freezer and the st
 import posix
 from time import gmtime, strftime
 
+from pyrunc.errors import Error
 from pyrunc.host.processes import start_time
 from pyrunc.state import SOCKET
 
@@ -52,6 +53,16 @@ def alive(record: "dict[str, Any]") -> bool:
     """Whether the container's first process exists and is not a zombie."""
     # 0 is what start_time has for a process that is gone, and is recorded of one that died early.
     return bool(record["started"]) and start_time(record["pid"]) == record["started"]
+
+
+def check_cgroup(record: "dict[str, Any]") -> None:
+    """Raises Error for a container without a cgroup, which tells its processes from others: one that
+    an ordinary user has made where no cgroup is delegated."""
+    if not record["cgroups"]["directories"]:
+        raise Error(
+            "the container has no cgroup to find its processes by; have one delegated to the user, and "
+            "create the container again"
+        )
 
 
 def status(directory: "Directory", record: "dict[str, Any]") -> str:

@@ -5,6 +5,7 @@ a time, relative to an open directory, and no symbolic link is followed.
 """
 
 import posix
+from errno import ELOOP, ENOSPC
 
 from pyrunc.errors import Error
 from pyrunc.linux.flags import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
@@ -25,10 +26,9 @@ def copy(pid: int, source: int, target: int, pointer: str) -> None:
         _copy_directory(opened[0], opened[1], _MAX_DEPTH)
     except OSError as error:
         name = f" {error.filename}" if error.filename else ""
-        raise Error(
-            f"tmpcopyup cannot copy{name}: {error.strerror}; is the tmpfs large enough (size=)?",
-            pointer=pointer,
-        ) from None
+        full = error.errno == ENOSPC
+        remedy = "give the tmpfs a larger size=" if full else "make it readable, or remove the option"
+        raise Error(f"tmpcopyup cannot copy{name}: {error.strerror}; {remedy}", pointer=pointer) from None
     finally:
         for fd in opened:
             posix.close(fd)
@@ -36,7 +36,7 @@ def copy(pid: int, source: int, target: int, pointer: str) -> None:
 
 def _copy_directory(source: int, target: int, depth: int) -> None:
     if not depth:
-        raise Error(f"tmpcopyup copies no more than {_MAX_DEPTH} levels of directories")
+        raise OSError(ELOOP, f"there are more than {_MAX_DEPTH} levels of directories")
     for name in posix.listdir(source):
         found = posix.stat(name, dir_fd=source, follow_symlinks=False)
         kind = found.st_mode & S_IFMT

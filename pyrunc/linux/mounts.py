@@ -60,7 +60,6 @@ SUPERBLOCK: dict[str, str] = {
     "noacl": "noacl",
 }
 
-BIND = ("bind", "rbind")
 OWN = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
 
 # Every option that has a meaning here; the file systems' own come in addition.

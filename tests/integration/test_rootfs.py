@@ -325,6 +325,13 @@ def test_tmpcopyup_into_a_tmpfs_that_is_too_small_is_an_error(box: Box) -> None:
     assert box.leftovers() == []
 
 
+def test_tmpcopyup_of_a_tree_that_is_too_deep_is_an_error(box: Box) -> None:
+    (box.rootfs / "data" / "/".join("d" * 201)).mkdir(parents=True)
+    box.mount("/data", "tmpfs", options=["tmpcopyup"])
+    box.run().failed("/mounts/6", "tmpcopyup", "200 levels")
+    assert box.leftovers() == []
+
+
 def test_tmpcopyup_of_something_else_than_a_tmpfs_is_refused(box: Box) -> None:
     box.mount("/data", "mqueue", options=["tmpcopyup"])
     box.run().failed("/mounts/6/options/0", "tmpcopyup")
