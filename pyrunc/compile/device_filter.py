@@ -58,21 +58,26 @@ class Devices:
         if allow != self.allow:
             self.rules[key] = self.rules.get(key, 0) | access
             return
-        for wider in ((kind, -1, minor), (kind, major, -1), (kind, -1, -1)):
-            # The v1 controller has no order of rules: an exception cannot be cut out of a wider
-            # one, and the kernel would ignore the attempt without a word.
-            if wider != key and self.rules.get(wider, 0) & access:
+        for other, held in list(self.rules.items()):
+            if other[0] != kind or not held & access:
+                continue
+            if major in (-1, other[1]) and minor in (-1, other[2]):
+                # What was said of a device before is taken back by what is said of its range.
+                if held & ~access:
+                    self.rules[other] = held & ~access
+                else:
+                    del self.rules[other]
+            elif -1 in (major, other[1]) or major == other[1]:
+                if -1 not in (minor, other[2]) and minor != other[2]:
+                    continue
+                # The v1 controller has no order of rules: an exception cannot be cut out of a wider
+                # one, and the kernel would ignore the attempt without a word.
                 raise Error(
                     f"{'allows' if allow else 'denies'} {_rule(*key, access)}, which an earlier rule "
-                    f"({_rule(*wider, self.rules[wider])}) decides for a whole range; the kernel cannot "
+                    f"({_rule(*other, held)}) decides for a whole range; the kernel cannot "
                     "make an exception from a range: list the devices of the range one by one",
                     pointer=pointer,
                 )
-        left = self.rules.get(key, 0) & ~access
-        if left:
-            self.rules[key] = left
-        else:
-            self.rules.pop(key, None)
 
 
 def devices(rules: "list[dict[str, Any]]") -> Devices:

@@ -112,22 +112,47 @@ def test_the_last_word_on_a_device_counts(rules: list[dict[str, Any]]) -> None:
         state = device_filter.devices(rules)
     except Error:
         return
+
+    def said(kind: str, major: int, minor: int, letter: str) -> bool:
+        last = False
+        for rule in rules:
+            everything = rule.get("type", "a") == "a"
+            if everything or (
+                rule["type"] == kind
+                and rule["major"] in (-1, major)
+                and rule["minor"] in (-1, minor)
+                and letter in rule["access"]
+            ):
+                last = rule["allow"]
+        return last
+
     for major, minor in ((0, 0), (3, 5), (0xFFFFFFFF, 1)):
         for kind in "bc":
             for letter, bit in BITS.items():
-                said = False
-                for rule in rules:
-                    everything = rule.get("type", "a") == "a"
-                    if everything or (
-                        rule["type"] == kind
-                        and rule["major"] in (-1, major)
-                        and rule["minor"] in (-1, minor)
-                        and letter in rule["access"]
-                    ):
-                        said = rule["allow"]
-                if letter == "m" and not state.allow:
-                    said = True  # by default, mknod is allowed for all
-                assert interpret(device_filter.program(state), kind, major, minor, bit) == said
+                expected = said(kind, major, minor, letter)
+                # By default mknod is allowed for the whole range, where the rules do not allow it.
+                if letter == "m" and not said(kind, 4242, 4242, "m"):
+                    expected = True
+                assert interpret(device_filter.program(state), kind, major, minor, bit) == expected
+
+
+def test_a_range_that_is_denied_takes_the_devices_in_it_along() -> None:
+    rules = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "b", "major": 8, "minor": 0, "access": "rw"},
+        {"allow": False, "type": "b", "major": 8, "minor": -1, "access": "r"},
+    ]
+    assert not answers(rules, "b", 8, 0, "r")
+    assert answers(rules, "b", 8, 0, "w")
+
+
+def test_ranges_that_cross_are_refused() -> None:
+    rules = [
+        {"allow": True, "type": "b", "major": -1, "minor": 0, "access": "r"},
+        {"allow": False, "type": "b", "major": 3, "minor": -1, "access": "r"},
+    ]
+    with pytest.raises(Error, match="exception from a range"):
+        device_filter.devices(rules)
 
 
 def test_without_rules_only_the_default_devices_work() -> None:
