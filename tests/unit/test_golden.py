@@ -21,7 +21,17 @@ import re
 from pathlib import Path
 
 import pytest
-from examples import ENGINES, EXAMPLES, GOLDEN, LAYOUTS, PROPERTIES, compiled, configuration, example, ordinary
+from examples import (
+    ENGINES,
+    EXAMPLES,
+    GOLDEN,
+    LAYOUTS,
+    PROPERTIES,
+    compiled,
+    configuration,
+    example,
+    ordinary,
+)
 
 from pyrunc.compile import cgroups
 from pyrunc.config import load
