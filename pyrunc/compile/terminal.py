@@ -31,7 +31,9 @@ def open_pair(
     if size or caller_size:
         height, width = (size.get("height", 0), size.get("width", 0)) if size else caller_size or (0, 0)
         packed = Struct("=4H").pack(height, width, 0, 0)
+        b.origin = "/process/consoleSize" if size else "/process/terminal"
         b.step("ioctl", ptmx, f.IOCTL_TIOCSWINSZ, Data("winsize", packed, (height, width)))
+        b.origin = "/process/terminal"
     user = process.get("user") or {}
     if user.get("uid", 0):
         b.step("fchown", tty, user["uid"], -1)

@@ -110,6 +110,7 @@ def test_a_plans_values_are_what_the_kernel_then_shows(planned: Planner) -> None
         assert Path(file).read_text().strip() == value
 
 
+@pytest.mark.shows("/linux/cgroupsPath")
 def test_parents_are_made_and_stay(name: str) -> None:
     layout = facts.layout()
     plan = cgroups.plan({"linux": {"cgroupsPath": f"/{name}/a/b"}}, layout, "x")
@@ -229,16 +230,19 @@ def test_init_makes_its_child_in_every_hierarchy(planned: Planner, name: str) ->
             assert line.endswith(f"/{name}"), line
 
 
+@pytest.mark.shows("/linux/resources/pids/limit")
 @pytest.mark.parametrize("limit", [0, 1])
 def test_a_limit_of_one_process_starts_one_and_no_more(planned: Planner, limit: int) -> None:
     plan = planned(pids={"limit": limit})
     assert run(plan, "echo one; (echo two)") == (2, "one\n")
 
 
+@pytest.mark.shows("/linux/resources/memory/limit")
 def test_a_memory_limit_of_half_a_mebibyte_has_room_for_a_process(planned: Planner) -> None:
     assert run(planned(memory={"limit": 524288}), "exit 3")[0] == 3
 
 
+@pytest.mark.shows("/linux/resources/devices/*/{allow,type,major,minor,access}")
 def test_devices_open_as_the_list_says(planned: Planner) -> None:
     device = os.stat("/dev/kmsg").st_rdev
     rule = {"type": "c", "major": os.major(device), "minor": os.minor(device), "access": "r"}

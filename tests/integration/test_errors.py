@@ -100,6 +100,7 @@ def test_a_violation_is_named_by_its_pointer(box: Box, pointer: str, value: Any)
     refused(box, pointer)
 
 
+@pytest.mark.shows("/ociVersion")
 @pytest.mark.parametrize("version", ["2.0.0", "0.9.0", "1", "nonsense"])
 def test_an_unsupported_oci_version(box: Box, version: str) -> None:
     if box.is_runc:
@@ -108,6 +109,7 @@ def test_an_unsupported_oci_version(box: Box, version: str) -> None:
     refused(box, "/ociVersion", version)
 
 
+@pytest.mark.shows("/ociVersion")
 @pytest.mark.parametrize("version", ["1.0.0", "1.0.2-dev", "1.1.0", "1.2.1", "1.3.0", "1.9.0"])
 def test_a_supported_oci_version(box: Box, version: str) -> None:
     """A minor version beyond ours adds what we warn about or refuse by its key."""

@@ -30,6 +30,7 @@ def recorded(box: Box) -> list[str]:
     return (box.place / "record").read_text().splitlines()
 
 
+@pytest.mark.shows("/hooks/*/*/path")
 @pytest.mark.beyond_runc("poststart may overtake startContainer")
 def test_all_hooks_run_in_order(recording: Box) -> None:
     box = recording
@@ -64,6 +65,7 @@ def test_hooks_run_at_their_verbs(recording: Box) -> None:
     assert recorded(box)[5:] == ["poststop"]
 
 
+@pytest.mark.shows("/annotations")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hook_gets_the_state_on_stdin(recording: Box, kind: str) -> None:
     box = recording
@@ -127,6 +129,7 @@ def test_the_root_can_be_changed_by_a_create_runtime_hook_through_the_pid(record
     assert recorded(box) == out.split()
 
 
+@pytest.mark.shows("/hooks/*/*/{args,env}")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hook_gets_its_own_arguments_and_environment(recording: Box, kind: str) -> None:
     box = recording
@@ -208,6 +211,7 @@ def test_a_failing_poststop_hook_is_a_warning_only(recording: Box) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/hooks/{prestart,createRuntime,createContainer,startContainer}/*/timeout")
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer"])
 def test_a_hook_that_takes_too_long_is_killed_and_fails(box: Box, kind: str) -> None:
     box.hook(kind, "exec sleep 30", timeout=1)
@@ -231,6 +235,7 @@ def test_a_hook_that_takes_too_long_is_killed_with_its_children(box: Box, kind: 
     box.clean()
 
 
+@pytest.mark.shows("/hooks/{poststart,poststop}/*/timeout")
 def test_a_poststart_hook_that_takes_too_long_is_killed(box: Box) -> None:
     box.hook("poststart", "exec sleep 30", timeout=1)
     box.args("/bin/sleep", "1000")

@@ -34,6 +34,7 @@ def profile(box: Box) -> Iterator[str]:
     subprocess.run(["apparmor_parser", "-R", "-K", str(file)], check=True)
 
 
+@pytest.mark.shows("/process/apparmorProfile")
 def test_the_process_is_confined_by_its_profile(box: Box, profile: str) -> None:
     box.process["apparmorProfile"] = profile
     result = box.run_script(CURRENT)
@@ -63,6 +64,7 @@ def test_a_profile_that_is_not_loaded_is_named(box: Box) -> None:
     assert box.leftovers() == []
 
 
+@pytest.mark.shows("/process/apparmorProfile")
 def test_a_profile_on_a_host_without_apparmor_is_an_error(box: Box) -> None:
     if HAS_APPARMOR:
         pytest.skip("this host has AppArmor")

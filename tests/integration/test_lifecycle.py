@@ -57,6 +57,7 @@ def test_a_process_that_ended_is_stopped_and_can_be_deleted_without_force(box: B
     box.verb("state", box.id).failed()
 
 
+@pytest.mark.shows("/annotations")
 def test_state_tells_what_the_specification_and_engines_read(box: Box) -> None:
     box.config["annotations"] = {"org.example.key": "a value", "other": ""}
     box.create().ok()

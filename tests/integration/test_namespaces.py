@@ -9,6 +9,7 @@ import pytest
 from harness import ALL_NAMESPACES, Box, namespace
 
 
+@pytest.mark.shows("/linux/namespaces/*/type")
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup", "mount"])
 def test_a_listed_namespace_is_new(box: Box, kind: str) -> None:
     box.add_namespace(kind)
@@ -16,6 +17,7 @@ def test_a_listed_namespace_is_new(box: Box, kind: str) -> None:
     assert namespace(pid, kind) != namespace("self", kind)
 
 
+@pytest.mark.shows("/linux/namespaces/*/type")
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup", "user"])
 def test_a_namespace_that_is_not_listed_is_the_host_s(box: Box, kind: str) -> None:
     box.drop_namespace(kind)
@@ -27,6 +29,7 @@ def test_a_namespace_that_is_not_listed_is_the_host_s(box: Box, kind: str) -> No
     assert namespace(pid, kind) == namespace("self", kind)
 
 
+@pytest.mark.shows("/linux/timeOffsets/{boottime,monotonic}/{secs,nanosecs}")
 @pytest.mark.beyond_runc("time namespaces came with 1.2")
 def test_a_time_namespace_shifts_the_clocks(box: Box) -> None:
     box.add_namespace("time")
@@ -80,6 +83,7 @@ def test_an_ipc_namespace_has_its_own_message_queues(box: Box) -> None:
 # -- user namespaces
 
 
+@pytest.mark.shows("/linux/{uidMappings,gidMappings}/*/{containerID,hostID,size}")
 def test_root_inside_is_the_mapped_user_outside(box: Box) -> None:
     box.user_namespace()
     pid = box.sleeping()
@@ -107,6 +111,7 @@ def test_files_made_in_a_user_namespace_belong_to_the_mapped_user(box: Box) -> N
     assert (box.rootfs / "tmp/b").stat().st_gid == 100006
 
 
+@pytest.mark.shows("/linux/{uidMappings,gidMappings}/*/{containerID,hostID,size}")
 def test_a_user_namespace_with_several_ranges(box: Box) -> None:
     box.user_namespace()
     ranges = [
@@ -174,6 +179,7 @@ def other(new_box: Callable[[], Box]) -> Box:
     return box
 
 
+@pytest.mark.shows("/linux/namespaces/*/path")
 @pytest.mark.parametrize("kind", ["network", "ipc", "uts", "pid", "cgroup"])
 def test_a_namespace_is_joined_by_path(box: Box, other: Box, kind: str) -> None:
     target = other.pid()
@@ -260,6 +266,7 @@ def test_a_hostname_without_a_uts_namespace_is_refused(box: Box, field: str) -> 
     box.clean()
 
 
+@pytest.mark.shows("/{hostname,domainname}")
 def test_hostname_and_domainname(box: Box) -> None:
     box.config["hostname"] = "inside"
     assert box.sh("hostname") == "inside\n"

@@ -21,6 +21,7 @@ def status_of(box: Box) -> dict[str, str]:
 # -- user, groups, umask
 
 
+@pytest.mark.shows("/process/user/{uid,gid,additionalGids}")
 def test_user_group_and_additional_groups(box: Box) -> None:
     box.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 2000]}
     status = status_of(box)
@@ -39,6 +40,7 @@ def test_no_groups_of_the_caller_are_kept(box: Box) -> None:
     assert parse_status(result.out)["Groups"] == ""
 
 
+@pytest.mark.shows("/process/user/umask")
 @pytest.mark.parametrize(("umask", "text"), [(0o27, "0027"), (0o0, "0000"), (None, "0022")])
 def test_umask(box: Box, umask: int | None, text: str) -> None:
     if umask is not None:
@@ -63,6 +65,7 @@ def test_a_working_directory_only_the_user_may_enter(box: Box) -> None:
 # -- cwd, env, args
 
 
+@pytest.mark.shows("/process/cwd")
 def test_working_directory(box: Box) -> None:
     box.process["cwd"] = "/usr/bin"
     assert box.sh("pwd") == "/usr/bin\n"
@@ -79,12 +82,14 @@ def test_a_working_directory_that_is_a_file_is_refused(box: Box) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/process/cwd")
 def test_a_relative_working_directory_is_refused(box: Box) -> None:
     box.process["cwd"] = "tmp"
     box.run().failed("/process/cwd")
     box.clean()
 
 
+@pytest.mark.shows("/process/env")
 def test_the_environment_is_the_configured_one(box: Box) -> None:
     box.process["env"] = ["PATH=/bin", "A=b=c", "EMPTY=", "SPACES=a b  c"]
     box.args("/bin/env")
@@ -109,6 +114,7 @@ def test_the_last_of_two_values_of_a_variable_counts(box: Box) -> None:
     assert box.sh("echo $KEY") == "second\n"
 
 
+@pytest.mark.shows("/process/args")
 def test_a_program_without_slash_is_searched_in_the_container_s_path(box: Box) -> None:
     script = box.rootfs / "opt/tool"
     script.parent.mkdir()
@@ -145,6 +151,7 @@ def test_the_host_s_path_is_not_searched(box: Box) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/process/args")
 def test_arguments_pass_unchanged(box: Box) -> None:
     box.args("/bin/sh", "-c", 'for a in "$@"; do echo "<$a>"; done', "sh", "", "a b", "ä\n", "$HOME", "*")
     assert box.run().ok().out == "<>\n<a b>\n<ä\n>\n<$HOME>\n<*>\n"
@@ -170,6 +177,7 @@ def test_the_capability_sets(box: Box) -> None:
     }
 
 
+@pytest.mark.shows("/process/capabilities/{effective,bounding,inheritable,permitted,ambient}")
 def test_each_of_the_five_capability_sets_is_its_own(box: Box) -> None:
     box.process["user"] = {"uid": 1000, "gid": 1000}
     box.process["capabilities"] = {
@@ -222,6 +230,7 @@ def test_an_unknown_capability_is_a_warning_and_skipped(box: Box) -> None:
 # -- limits and flags
 
 
+@pytest.mark.shows("/process/rlimits/*/{type,soft,hard}")
 def test_rlimits(box: Box) -> None:
     box.process["rlimits"] = [
         {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
@@ -243,6 +252,7 @@ def test_a_raised_hard_limit(box: Box, sys_resource: None) -> None:
     assert str(1 << 40) in box.run().ok().out
 
 
+@pytest.mark.shows("/process/rlimits/*/hard")
 def test_a_hard_limit_that_cannot_be_raised_names_the_rlimit(box: Box) -> None:
     if "Max msgqueue size         819200               819200" not in Path("/proc/self/limits").read_text():
         pytest.skip("another limit is set here")
@@ -253,12 +263,14 @@ def test_a_hard_limit_that_cannot_be_raised_names_the_rlimit(box: Box) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/process/noNewPrivileges")
 @pytest.mark.parametrize(("value", "text"), [(True, "1"), (False, "0")])
 def test_no_new_privileges(box: Box, value: bool, text: str) -> None:
     box.process["noNewPrivileges"] = value
     assert status_of(box)["NoNewPrivs"] == text
 
 
+@pytest.mark.shows("/process/oomScoreAdj")
 @pytest.mark.parametrize("value", [100, 1000])
 def test_oom_score_adj(box: Box, value: int) -> None:
     box.process["oomScoreAdj"] = value
@@ -297,6 +309,7 @@ def test_the_process_is_a_session_leader_without_a_parent_inside(box: Box) -> No
 # -- kernel parameters
 
 
+@pytest.mark.shows("/linux/sysctl")
 def test_sysctls_of_the_container_s_namespaces(box: Box) -> None:
     box.linux["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.shmmax": "4194304", "fs.mqueue.msg_max": "20"}
     before = Path("/proc/sys/kernel/shmmax").read_text()
@@ -343,6 +356,7 @@ def seccomp(box: Box, *rules: dict[str, Any], default: str = "SCMP_ACT_ALLOW", *
     box.linux["seccomp"] = {"defaultAction": default, "syscalls": list(rules), **fields}
 
 
+@pytest.mark.shows("/linux/seccomp/syscalls/*/{names,action,errnoRet}")
 def test_seccomp_errno(box: Box) -> None:
     seccomp(box, {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28})
     result = box.run_script("mkdir /tmp/x")
@@ -350,6 +364,7 @@ def test_seccomp_errno(box: Box) -> None:
     assert status_of(box)["Seccomp"] == "2"
 
 
+@pytest.mark.shows("/linux/seccomp/syscalls/*/errnoRet")
 def test_seccomp_errno_defaults_to_eperm(box: Box) -> None:
     seccomp(box, {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"})
     assert "Operation not permitted" in box.run_script("mkdir /tmp/x").err
@@ -372,6 +387,7 @@ def test_seccomp_log_lets_the_call_pass(box: Box) -> None:
     assert box.sh("mkdir /tmp/x && echo made") == "made\n"
 
 
+@pytest.mark.shows("/linux/seccomp/{defaultAction,defaultErrnoRet}")
 def test_seccomp_allow_list_with_a_default_errno(box: Box) -> None:
     """As Docker's profile: everything that is not allowed fails, unknown calls with ENOSYS."""
     names = (
@@ -391,6 +407,7 @@ def test_seccomp_allow_list_with_a_default_errno(box: Box) -> None:
     assert "Operation not permitted" in result.err
 
 
+@pytest.mark.shows("/linux/seccomp/syscalls/*/args/*/{index,value,op}")
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="number of personality(2) values")
 def test_seccomp_arguments(box: Box) -> None:
     """personality(2) may set 0 and the 32-bit values of `linux32`, as Docker's profile has it, or not."""
@@ -401,6 +418,7 @@ def test_seccomp_arguments(box: Box) -> None:
     assert box.sh("linux32 echo x") == "x\n"
 
 
+@pytest.mark.shows("/linux/seccomp/syscalls/*/args/*/{value,valueTwo,op}")
 @pytest.mark.parametrize(
     ("operator", "value", "two", "denied"),
     [
@@ -433,6 +451,7 @@ def test_an_unknown_syscall_name_is_a_warning_and_skipped(box: Box) -> None:
     assert not (box.rootfs / "tmp/x").exists()
 
 
+@pytest.mark.shows("/linux/seccomp/architectures")
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="busybox here is of x86-64")
 def test_seccomp_with_several_architectures(box: Box) -> None:
     """Architectures beside the native one do not take the filter from native calls."""

@@ -19,6 +19,7 @@ def mounts_of(box: Box) -> dict[str, dict[str, Any]]:
 # -- the root
 
 
+@pytest.mark.shows("/root/readonly")
 def test_a_readonly_root_cannot_be_written(box: Box) -> None:
     box.config["root"]["readonly"] = True
     box.script("touch /x; touch /dev/shm/ok && echo ok")
@@ -29,11 +30,13 @@ def test_a_readonly_root_cannot_be_written(box: Box) -> None:
     (box.rootfs / "still-writable-for-the-host").touch()
 
 
+@pytest.mark.shows("/root/readonly")
 def test_a_writable_root_writes_through(box: Box) -> None:
     box.sh("echo text > /file")
     assert (box.rootfs / "file").read_text() == "text\n"
 
 
+@pytest.mark.shows("/root/path")
 def test_an_absolute_root_path_outside_the_bundle_works(box: Box) -> None:
     os.rename(box.rootfs, box.place / "elsewhere")
     box.config["root"]["path"] = str(box.place / "elsewhere")
@@ -81,6 +84,7 @@ def test_no_mount_of_the_container_is_seen_by_the_host(box: Box) -> None:
     assert box.id not in mounts
 
 
+@pytest.mark.shows("/linux/rootfsPropagation")
 @pytest.mark.parametrize(
     ("propagation", "expected"),
     [
@@ -126,6 +130,7 @@ def test_a_mount_made_on_the_host_later_reaches_a_slave_bind(box: Box) -> None:
 # -- bind mounts
 
 
+@pytest.mark.shows("/mounts/*/{destination,source,type}")
 def test_a_bind_mount_shows_the_source_and_writes_through(box: Box) -> None:
     source = box.place / "source"
     source.mkdir()
@@ -152,6 +157,7 @@ def test_a_file_can_be_bound_and_its_missing_destination_is_made(box: Box) -> No
     assert (box.rootfs / "etc/new/dir/resolv.conf").read_text() == ""
 
 
+@pytest.mark.shows("/mounts/*/destination")
 def test_a_directory_destination_is_made_with_its_parents(box: Box) -> None:
     box.mount("/a/b/c", "tmpfs")
     assert box.sh("stat -c %a /a /a/b") == "755\n755\n"
@@ -184,6 +190,7 @@ def test_rbind_takes_mounts_below_and_bind_does_not(box: Box, kind: str, seen: b
         subprocess.run(["umount", source / "below"], check=True)
 
 
+@pytest.mark.shows("/mounts/*/options")
 @pytest.mark.parametrize(("option", "below"), [("ro", False), ("rro", True)])
 def test_recursive_readonly_reaches_mounts_below_and_ro_does_not(box: Box, option: str, below: bool) -> None:
     source = box.place / "source"
@@ -210,6 +217,7 @@ def test_a_bind_mount_keeps_the_flags_of_its_source(box: Box) -> None:
         subprocess.run(["umount", source], check=True)
 
 
+@pytest.mark.shows("/mounts/*/options")
 @pytest.mark.parametrize(
     ("options", "expected", "absent"),
     [
@@ -237,6 +245,7 @@ def test_bind_mount_options_are_in_effect(
     assert not absent & found
 
 
+@pytest.mark.shows("/mounts/*/options")
 @pytest.mark.parametrize(
     ("option", "expected"),
     [("private", []), ("shared", ["shared"]), ("slave", ["master"]), ("unbindable", ["unbindable"])],
@@ -259,6 +268,7 @@ def test_mount_propagation_options(box: Box, option: str, expected: list[str]) -
 # -- other types
 
 
+@pytest.mark.shows("/mounts/*/options")
 def test_tmpfs_options(box: Box) -> None:
     box.mount(
         "/new",
@@ -337,6 +347,7 @@ def test_tmpcopyup_of_something_else_than_a_tmpfs_is_refused(box: Box) -> None:
     box.run().failed("/mounts/6/options/0", "tmpcopyup")
 
 
+@pytest.mark.shows("/mounts/*/{type,options}")
 def test_the_default_mounts_are_of_their_types_with_their_options(box: Box) -> None:
     mounts = mounts_of(box)
     assert mounts["/proc"]["type"] == "proc"
@@ -436,6 +447,7 @@ def test_a_missing_bind_source_names_the_mount(box: Box) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/mounts/*/type")
 def test_an_unknown_file_system_names_the_mount(box: Box) -> None:
     box.mount("/mnt", "nosuchfs")
     box.run().failed("/mounts/6", "nosuchfs")
@@ -541,6 +553,7 @@ def test_the_files_of_proc_that_lxcfs_replaces_can_be_bound(box: Box) -> None:
 # -- masked and read-only paths
 
 
+@pytest.mark.shows("/linux/maskedPaths")
 def test_masked_files_read_empty_and_directories_list_nothing(box: Box) -> None:
     (box.rootfs / "secret-dir").mkdir()
     (box.rootfs / "secret-dir/file").write_text("secret\n")
@@ -550,12 +563,14 @@ def test_masked_files_read_empty_and_directories_list_nothing(box: Box) -> None:
     assert (box.rootfs / "secret-file").read_text() == "secret\n"
 
 
+@pytest.mark.shows("/linux/maskedPaths")
 def test_a_masked_directory_cannot_be_written(box: Box) -> None:
     (box.rootfs / "secret-dir").mkdir()
     box.linux["maskedPaths"] += ["/secret-dir"]
     assert "Read-only" in box.run_script("touch /secret-dir/x").err
 
 
+@pytest.mark.shows("/linux/readonlyPaths")
 def test_readonly_paths_cannot_be_written(box: Box) -> None:
     (box.rootfs / "fixed/sub").mkdir(parents=True)
     box.linux["readonlyPaths"] += ["/fixed", "/no/such/path"]
@@ -602,6 +617,7 @@ def test_null_and_zero_work_and_mknod_of_a_disk_does_not(box: Box) -> None:
     assert "Operation not permitted" in out or "Permission denied" in out or "No such device" in out
 
 
+@pytest.mark.shows("/linux/devices/*/{type,path,major,minor,fileMode,uid,gid}")
 def test_a_configured_device(box: Box) -> None:
     box.linux["devices"] = [
         {
@@ -623,6 +639,7 @@ def test_a_configured_device(box: Box) -> None:
     assert out.splitlines()[1].startswith("fifo 0:0 600")
 
 
+@pytest.mark.shows("/linux/devices/*/{type,path,major,minor}")
 def test_a_configured_device_is_usable(box: Box) -> None:
     box.linux["devices"] = [{"path": "/dev/filled", "type": "c", "major": 1, "minor": 7, "fileMode": 0o666}]
     box.linux["resources"]["devices"].append(

@@ -39,6 +39,7 @@ def foreground(box: Box, *words: str) -> tuple[Terminal, "object"]:
     return terminal, child
 
 
+@pytest.mark.shows("/process/terminal")
 def test_the_console_socket_gets_the_master_and_the_process_the_slave(box: Box, console: FdSocket) -> None:
     box.process["terminal"] = True
     box.script("tty; read line; echo got $line; readlink /proc/self/fd/2")
@@ -65,6 +66,7 @@ def test_run_detached_with_a_console_socket(box: Box, console: FdSocket) -> None
     terminal.close()
 
 
+@pytest.mark.shows("/process/consoleSize/{height,width}")
 def test_the_terminal_has_the_configured_size(box: Box, console: FdSocket) -> None:
     box.process["terminal"] = True
     box.process["consoleSize"] = {"height": 33, "width": 111}

@@ -55,6 +55,7 @@ def test_on_v2_it_is_beside_the_runtimes_own_which_has_processes() -> None:
     assert cgroups.plan(config(), pure(), "box").directories == {"": "/sys/fs/cgroup/box"}
 
 
+@pytest.mark.shows("/linux/cgroupsPath")
 def test_an_absolute_path_starts_at_the_root_of_the_hierarchy() -> None:
     plan = cgroups.plan(config("/kubepods/pod1/c1"), hybrid(memory="/engine"), "box")
     assert plan.directories["memory"] == "/sys/fs/cgroup/memory/kubepods/pod1/c1"
@@ -111,6 +112,7 @@ def test_beside_v1_a_controller_of_v2_is_enabled_only_when_it_is_used() -> None:
 # -- values --------------------------------------------------------------------
 
 
+@pytest.mark.shows("/linux/resources/memory/{limit,swap,reservation,swappiness,disableOOMKiller}")
 def test_memory_on_v1() -> None:
     assert values(hybrid(), memory={"limit": 100, "swap": 300, "reservation": 50, "swappiness": 0,
                                     "disableOOMKiller": True}) == [
@@ -122,6 +124,7 @@ def test_memory_on_v1() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.shows("/linux/resources/memory/{limit,swap,reservation}")
 def test_memory_on_v2() -> None:
     assert values(pure(), memory={"limit": 100, "swap": 300, "reservation": 50}) == [
         ("memory.max", "100"),
@@ -151,6 +154,7 @@ def test_a_kernel_without_swap_accounting_is_no_obstacle_to_forbidding_swap() ->
     assert not cgroups.plan(config(memory={"limit": 100, "swap": 150}), pure(), "box").optional
 
 
+@pytest.mark.shows("/linux/resources/cpu/{realtimeRuntime,realtimePeriod,idle}")
 def test_cpu_on_v1_sets_the_real_time_budget_first_and_idle_last() -> None:
     cpu = {"idle": 1, "burst": 5, "quota": -1, "period": 100, "shares": 512, "realtimeRuntime": 9,
            "realtimePeriod": 99, "cpus": "0-1", "mems": ""}  # fmt: skip
@@ -161,6 +165,7 @@ def test_cpu_on_v1_sets_the_real_time_budget_first_and_idle_last() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.shows("/linux/resources/cpu/{quota,period,burst,shares,cpus,mems}")
 @pytest.mark.parametrize(
     ("cpu", "expected"),
     [
@@ -230,6 +235,7 @@ def test_swappiness_minus_one_as_docker_writes_it_means_not_set() -> None:
     assert values(pure(), memory={"swappiness": 2**64 - 1}) == []
 
 
+@pytest.mark.shows("/linux/resources/memory/{kernel,kernelTCP}")
 def test_kernel_memory_is_ignored_with_a_warning() -> None:
     plan = cgroups.plan(config(memory={"kernel": 5, "kernelTCP": 5}), hybrid(), "box")
     assert [pointer for pointer, _ in plan.warnings] == [

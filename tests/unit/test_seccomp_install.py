@@ -43,6 +43,7 @@ def test_init_finds_the_filter_where_the_structure_points() -> None:
     assert unpack_from("=H", raw, data_at + place - 8) == (300,)
 
 
+@pytest.mark.shows("/linux/seccomp/flags")
 @pytest.mark.parametrize(
     ("flags", "bits"),
     [
