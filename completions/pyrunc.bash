@@ -20,6 +20,7 @@ _pyrunc() {
             case $verb in
             create) valued="$valued --bundle -b --console-socket --pidfd-socket --pid-file --preserve-fds" ;;
             delete) valued="$valued " ;;
+            events) valued="$valued --interval" ;;
             exec) valued="$valued --process -p --cwd --env -e --user -u --additional-gids -g --cap -c --apparmor --process-label --pid-file --console-socket --pidfd-socket --preserve-fds --cgroup" ;;
             kill) valued="$valued " ;;
             list) valued="$valued --format -f" ;;
@@ -40,7 +41,7 @@ _pyrunc() {
         --root) COMPREPLY=($(compgen -d -- "$cur")); return ;;
         --rootless) COMPREPLY=($(compgen -W "auto true false" -- "$cur")); return ;;
         esac
-        COMPREPLY=($(compgen -W "create delete exec features kill list pause plan ps resume run spec start state validate help --debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v" -- "$cur"))
+        COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state validate help --debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v" -- "$cur"))
         return
     fi
     case $verb in
@@ -63,6 +64,18 @@ _pyrunc() {
     delete)
         if [[ $cur == -* ]]; then
             COMPREPLY=($(compgen -W "--force -f --help -h" -- "$cur"))
+        elif [[ -z $first ]]; then
+            _pyrunc_ids
+        else
+            :
+        fi
+        ;;
+    events)
+        case $prev in
+        --interval) COMPREPLY=(); return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            COMPREPLY=($(compgen -W "--interval --stats --help -h" -- "$cur"))
         elif [[ -z $first ]]; then
             _pyrunc_ids
         else
@@ -225,7 +238,7 @@ _pyrunc() {
             :
         fi
         ;;
-    help) COMPREPLY=($(compgen -W "create delete exec features kill list pause plan ps resume run spec start state validate" -- "$cur")) ;;
+    help) COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state validate" -- "$cur")) ;;
     esac
 }
 

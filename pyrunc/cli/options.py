@@ -175,6 +175,20 @@ VERBS = {
             "poststop hooks.",
         ),
         Verb(
+            "events",
+            "resources",
+            "ID",
+            1,
+            1,
+            (
+                Option("interval", "", TEXT, "TIME", "5s", "time between statistics, such as 5s or 500ms"),
+                Option("stats", "", FLAG, "", False, "print the statistics once, and end"),
+            ),
+            "show what a container uses, and that it ran out of memory",
+            "Prints a JSON document per line: the statistics of a container's cgroups at an interval, and an "
+            "event each time the kernel kills a process of it for want of memory. Ends with the container.",
+        ),
+        Verb(
             "exec",
             "containers",
             "ID COMMAND [ARGUMENT...]  |  --process FILE ID",

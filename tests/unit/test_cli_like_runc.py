@@ -31,6 +31,10 @@ UNDERSTOOD = """
     --log-format json list
     --rootless auto list
     --systemd-cgroup list
+    events nobody
+    events --stats nobody
+    events --interval 1s nobody
+    events nobody --interval=500ms
     state nobody
     state -- nobody
     start nobody
@@ -114,6 +118,9 @@ MISTAKEN = """
     run a b
     run --detach=2 a
     exec --additional-gids x a true
+    events
+    events a b
+    events --interval
     spec a
     features a
 """
