@@ -20,7 +20,7 @@ HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 # Annotations of config.json that change what the runtime does.
 UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
 
-CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False}
+CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
 
 
 def document() -> "dict[str, Any]":

@@ -10,7 +10,7 @@ move a process. Pure. Specification: config-linux.md, "Control groups"; cgroups(
 from _struct import Struct
 
 from pyrunc.compile import device_filter
-from pyrunc.compile.resources import add as add_resources
+from pyrunc.compile.settings import Layout, Settings, Write
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -22,62 +22,41 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Layout:
-    """The cgroup hierarchies that the runtime sees.
-
-    v1 maps each v1 controller ("memory", or "name=systemd") to the mount point of its hierarchy;
-    v2 is the mount point of the unified hierarchy; v2_controllers what that one offers; own maps
-    a controller ("" for v2) to the runtime's own cgroup, relative to the mount point.
-    """
-
-    __slots__ = ("own", "v1", "v2", "v2_controllers")
-
-    def __init__(
-        self, v1: dict[str, str], v2: str | None, v2_controllers: tuple[str, ...], own: dict[str, str]
-    ) -> None:
-        self.v1 = v1
-        self.v2 = v2
-        self.v2_controllers = v2_controllers
-        self.own = own
-
-    @property
-    def pure_v2(self) -> bool:
-        return self.v2 is not None and not any("=" not in name for name in self.v1)
-
-
 class Plan:
     """What the host does before the container's process exists. Paths are absolute.
 
     directories  controller ("" for v2) -> cgroup directory; co-mounted controllers share one
     inherit      v1 cpuset directories, outermost first, that take empty values from their parent
     parents      (file, controllers) of cgroup v2, outermost first
-    writes       (file, value, JSON pointer), in order
-    optional     files of `writes` that may be absent: what they ask for holds then anyway
+    settings     the values of `linux.resources`
+    devices      lists for v1's device controller, which follow them
     device_program  eBPF instructions where cgroup v2 has to filter devices
     late         controllers whose limit does not admit the process that prepares the container:
-                 only the container's own process joins these (see `enter_late`)
+                 only the container's own process joins these (see `join_late`)
     owner        host uid that the v2 cgroup is delegated to
     asked        pointer of the first key that needs cgroups at all, "" if there is none
-    warnings     (pointer, sentence)
     """
 
     __slots__ = (
-        "asked", "device_program", "directories", "inherit", "late", "optional", "owner", "parents",
-        "rootless", "warnings", "writes",
+        "asked", "device_program", "devices", "directories", "inherit", "late", "owner", "parents",
+        "rootless", "settings",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.directories: dict[str, str] = {}
         self.inherit: list[str] = []
         self.parents: list[tuple[str, tuple[str, ...]]] = []
-        self.writes: list[tuple[str, str, str]] = []
-        self.optional: set[str] = set()
+        self.settings = settings
+        self.devices: list[Write] = []
         self.device_program: bytes | None = None
         self.late: tuple[str, ...] = ()
         self.owner: int | None = None
-        self.asked = ""
+        self.asked = settings.asked
         self.rootless = False
-        self.warnings: list[tuple[str, str]] = []
+
+    def writes(self) -> list[Write]:
+        """All values, in order."""
+        return [*self.settings.writes, *self.devices]
 
     def record(self) -> "dict[str, Any]":
         """What the state file keeps; every later function of `host.cgroups` works from it."""
@@ -88,16 +67,28 @@ def plan(
     config: "dict[str, Any]", layout: Layout, container_id: str, *, rootless: bool = False
 ) -> Plan:
     """The plan for a configuration. Raises Error for what the layout cannot express."""
-    result = Plan()
-    result.rootless = rootless
     linux = config.get("linux") or {}
     resources = linux.get("resources") or {}
+    if any(name != "devices" for name in resources):
+        from pyrunc.compile.resources import settings
+
+        result = Plan(settings(resources, layout))
+    else:
+        result = Plan(Settings(layout, "/linux/resources"))
+    result.rootless = rootless
     _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
-    add_resources(result, layout, resources)
     _parents(result, layout)
     _devices(result, layout, resources.get("devices") or [])
+    # Whether stage 1 would count: on v1 it joins before it clones, on v2 only where it cannot clone
+    # into the cgroup (see `join`).
+    if result.settings.pids == 1 and ("pids" in layout.v1 or _joins_cgroup_namespace(linux)):
+        result.late = ("pids",)
     result.owner = _owner(config, linux) if layout.pure_v2 else None
     return result
+
+
+def _joins_cgroup_namespace(linux: "dict[str, Any]") -> bool:
+    return any(n["type"] == "cgroup" and n.get("path") for n in linux.get("namespaces") or ())
 
 
 def clean(path: str) -> str:
@@ -154,8 +145,8 @@ def _parents(result: Plan, layout: Layout) -> None:
     directory = result.directories[""]
     controllers = layout.v2_controllers
     if not layout.pure_v2:
-        files = [file for file, _, _ in result.writes]
-        controllers = tuple(c for c in controllers if any(x.startswith(f"{directory}/{c}.") for x in files))
+        needed = {w.file.partition(".")[0] for w in result.settings.writes if not w.hierarchy}
+        controllers = tuple(c for c in controllers if c in needed)
         if not controllers:
             return
     above = [layout.v2, *(f"{layout.v2}/{step}" for step in _steps(directory[len(layout.v2) + 1 :]))]
@@ -183,11 +174,10 @@ def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> Non
     if result.rootless:
         return
     state = device_filter.devices(rules)
-    directory = result.directories.get("devices")
     pointer = "/linux/resources/devices"
-    if directory is not None:
-        file_of = {name: f"{directory}/{name}" for name in ("devices.allow", "devices.deny")}
-        result.writes += [(file_of[name], line, pointer) for name, line in device_filter.v1_rules(state)]
+    if "devices" in result.directories:
+        rules_v1 = device_filter.v1_rules(state)
+        result.devices = [Write("devices", file, line, pointer) for file, line in rules_v1]
     elif "" in result.directories:
         result.device_program = device_filter.program(state)
     elif not state.allow or state.rules:

@@ -5,7 +5,8 @@ Plain data. `pyrunc.host.facts` gathers the facts; tests write them down.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.compile.cgroups import Layout, Plan
+    from pyrunc.compile.cgroups import Plan
+    from pyrunc.compile.settings import Layout
 
 
 class Facts:

@@ -1,17 +1,20 @@
-"""`linux.resources` as values of cgroup files: one table, and the conversions from v1 to v2.
+"""`linux.resources` as values of cgroup files: memory, cpu and pids, and the conversions from v1 to v2.
 
 Properties are defined in the terms of cgroup v1; the layout decides for each controller which file
 takes them. What a layout cannot express is an error with its pointer. Pure. Specification:
 config-linux.md, "Memory", "CPU" and "PIDs"; Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
+from errno import ENOENT
+
+from pyrunc.compile.settings import Settings
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.compile.cgroups import Layout, Plan
+    from pyrunc.compile.settings import Layout
 
 # Properties in the order in which they are written: section and property of the specification,
 # controller, v1 file, v2 file ("" where several properties make one file, None where the layout
@@ -24,6 +27,7 @@ PROPERTIES: tuple[tuple[str, str, str, str | None, str | None, str], ...] = (
     ("memory", "limit", "memory", "memory.limit_in_bytes", "memory.max", "limit"),
     ("memory", "swap", "memory", "memory.memsw.limit_in_bytes", "", "limit"),
     ("memory", "reservation", "memory", "memory.soft_limit_in_bytes", "memory.low", "limit"),
+    ("memory", "kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes", "", "limit"),
     ("memory", "swappiness", "memory", "memory.swappiness", None, "swappiness"),
     ("memory", "disableOOMKiller", "memory", "memory.oom_control", None, "flag"),
     # The real-time budget comes first: without one the kernel refuses real-time processes.
@@ -48,89 +52,87 @@ _NO_V2 = {
     "realtimeRuntime": "cgroup v2 has no real-time budget; remove the key",
 }
 
-_LATER = ("blockIO", "hugepageLimits", "network", "rdma", "unified")
-
-_RESOURCES = "/linux/resources"
+_RARE = ("blockIO", "hugepageLimits", "network", "rdma", "unified")
 
 
-def add(result: "Plan", layout: "Layout", resources: "dict[str, Any]") -> None:
-    """Adds the resources' writes to a plan whose directories are known.
+def settings(
+    resources: "dict[str, Any]", layout: "Layout", *, before: "dict[str, Any] | None" = None,
+    root: str = "/linux/resources",
+) -> Settings:
+    """All that the resources come to, without the device list (see compile.device_filter).
 
+    For an update, before holds the resources that are in force: where v2 has one file for several
+    properties, those that are not given keep their value. root is the resources' own pointer.
     Raises Error for a value that cannot be meant, or that the layout cannot express.
     """
-    for name in _LATER:
+    result = Settings(layout, root)
+    sections = {
+        "memory": _memory(result, resources.get("memory") or {}, (before or {}).get("memory") or {}),
+        "cpu": _cpu(result, resources.get("cpu") or {}, (before or {}).get("cpu") or {}),
+        "pids": resources.get("pids") or {},
+    }
+    if before is not None:
+        _check_before_update(result, resources.get("memory") or {})
+    for section, name, controller, v1_file, v2_file, kind in PROPERTIES:
+        value = sections[section].get(name)
+        if value is None or (not value and kind in ("limit", "count", "text", "flag")):
+            continue
+        # Docker writes -1, "not set", as an unsigned number.
+        if kind == "swappiness" and value in (-1, 0xFFFFFFFFFFFFFFFF):
+            continue
+        key = f"/{section}/{name}"
+        hierarchy = result.hierarchy(controller, key)
+        if hierarchy:
+            assert v1_file is not None
+            result.add(hierarchy, v1_file, _value(result, value, kind, "-1", key), key)
+        elif v2_file is None:
+            raise Error(_NO_V2[name], pointer=root + key)
+        elif v2_file:
+            result.add(hierarchy, v2_file, _value(result, value, kind, "max", key), key)
+        else:
+            _SHARED_V2[name](result, sections[section], key)
+    _unlimited(result, sections["memory"])
+    for name in _RARE:
         value = resources.get(name)
         # Engines also name what they do not set: Docker sends {"weight": 0} for blockIO.
         if any(value.values()) if type(value) is dict else value:
-            raise Error("this resource is not supported", pointer=f"{_RESOURCES}/{name}")
-    _check_memory(result, resources.get("memory") or {})
-    for section, name, controller, v1_file, v2_file, kind in PROPERTIES:
-        value = (resources.get(section) or {}).get(name)
-        if value is None or (not value and kind in ("limit", "count", "text", "flag")):
-            continue
-        if kind == "swappiness":
-            # Docker writes -1, "not set", as an unsigned number.
-            if value in (-1, 0xFFFFFFFFFFFFFFFF):
-                continue
-            if not 0 <= value <= 100:
-                raise Error(
-                    f"{value} is out of range: swappiness goes from 0 to 100",
-                    pointer=f"{_RESOURCES}/memory/swappiness",
-                )
-        pointer = f"{_RESOURCES}/{section}/{name}"
-        if not result.asked:
-            result.asked = pointer
-        if controller in layout.v1:
-            assert v1_file is not None
-            if name == "shares" and not 2 <= value <= 262144:
-                raise Error(f"{value} is out of range: cpu.shares takes 2 to 262144", pointer=pointer)
-            directory = result.directories[controller]
-            _write(result, f"{directory}/{v1_file}", value, kind, "-1", pointer)
-        elif controller in layout.v2_controllers:
-            if v2_file is None:
-                raise Error(_NO_V2[name], pointer=pointer)
-            if v2_file:
-                directory = result.directories[""]
-                _write(result, f"{directory}/{v2_file}", value, kind, "max", pointer)
-            elif name != "swap":
-                _cpu_v2(result, resources["cpu"], name, pointer)
-        else:
-            raise Error(
-                f'it needs the cgroup controller "{controller}", which this system does not offer '
-                f"(offered: {_offered(layout)}); remove the key or enable the controller",
-                pointer=pointer,
-            )
-        if kind == "pids" and 0 <= value < 2 and (value == 0 or "pids" in layout.v1):
-            result.late = ("pids",)
-    _swap(result, layout, resources.get("memory") or {})
+            from pyrunc.compile import rare_resources
+
+            rare_resources.ADD[name](result, value)
+    return result
 
 
-def _offered(layout: "Layout") -> str:
-    return ", ".join((*(name for name in layout.v1 if "=" not in name), *layout.v2_controllers)) or "none"
-
-
-def _write(result: "Plan", file: str, value: "int | str", kind: str, unlimited: str, pointer: str) -> None:
+def _value(result: Settings, value: "int | str", kind: str, unlimited: str, key: str) -> "int | str":
+    if kind == "text":
+        return value
     if kind == "flag":
-        value = 1
-    elif kind == "pids":
-        value = value if int(value) >= 0 else "max"
-    elif kind != "text":
-        value = _number(int(value), pointer) if kind != "limit" or value != -1 else unlimited
-    result.writes.append((file, str(value), pointer))
-
-
-def _number(value: int, pointer: str) -> int:
-    if value < 0:
-        raise Error(f"{value} is not a limit: give a positive number, or -1 for no limit", pointer=pointer)
-    return value
+        return 1
+    number = int(value)
+    if kind == "pids":
+        # 0 is 1, as in runc: systemd cannot set 0, and with 1 there is no room for a second process either.
+        result.pids = number or 1
+        return result.pids if number >= 0 else "max"
+    if kind == "limit" and number == -1:
+        return unlimited
+    if number < 0:
+        raise Error(
+            f"{number} is not a limit: give a positive number, or -1 for no limit", pointer=result.root + key
+        )
+    if kind == "swappiness" and number > 100:
+        raise Error(
+            f"{number} is out of range: swappiness goes from 0 to 100", pointer=result.root + key
+        )
+    return number
 
 
 # -- memory ------------------------------------------------------------------
 
 
-def _check_memory(result: "Plan", memory: "dict[str, Any]") -> None:
-    pointer = f"{_RESOURCES}/memory"
-    for name in ("kernel", "kernelTCP"):
+def _memory(result: Settings, memory: "dict[str, Any]", old: "dict[str, Any]") -> "dict[str, Any]":
+    """Checks the section, and completes it by what old, the section in force, adds to its meaning."""
+    pointer = f"{result.root}/memory"
+    v1 = "memory" in result.layout.v1
+    for name in ("kernel",) if v1 else ("kernel", "kernelTCP"):
         if memory.get(name):
             result.warnings.append(
                 (f"{pointer}/{name}", "ignored: current kernels have no separate limit for kernel memory")
@@ -141,42 +143,62 @@ def _check_memory(result: "Plan", memory: "dict[str, Any]") -> None:
             pointer=f"{pointer}/useHierarchy",
         )
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
-    if 0 < swap < limit:
+    if not swap and limit > 0 and not v1 and (old.get("swap") or 0) > 0:
+        # The limit of both stays as it is, so that another limit of memory leaves another one for swap.
+        swap = old["swap"]
+    whole = limit or old.get("limit") or 0
+    if 0 < swap < whole:
         raise Error(
-            f"{swap} is less than the memory limit ({limit}): it counts memory and swap together",
-            pointer=f"{pointer}/swap",
+            f"{swap} is less than the memory limit ({whole}): it counts memory and swap together",
+            pointer=f"{pointer}/{'swap' if memory.get('swap') else 'limit'}",
         )
+    return {**memory, "swap": swap, "in force": whole}
 
 
-def _swap(result: "Plan", layout: "Layout", memory: "dict[str, Any]") -> None:
-    """Swap without a limit when memory has none; and v2's swap, which does not include memory."""
-    limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
-    pointer = f"{_RESOURCES}/memory/{'swap' if swap else 'limit'}"
-    if "memory" in layout.v1:
-        if limit == -1 and not swap:
-            file = f"{result.directories['memory']}/memory.memsw.limit_in_bytes"
-            # An existing cgroup may have a limit for both, below which memory's own cannot be lifted.
-            result.writes.insert(0, (file, "-1", pointer))
-            result.optional.add(file)
+def _check_before_update(result: Settings, memory: "dict[str, Any]") -> None:
+    """The v1 kernel refuses a limit below what is in use by itself, where v2 would kill."""
+    if not memory.get("checkBeforeUpdate") or "memory" in result.layout.v1:
         return
-    if "memory" not in layout.v2_controllers or not (swap or limit == -1):
-        return
-    if swap in (0, -1):
+    for name in ("swap", "limit"):
+        if (memory.get(name) or 0) > 0:
+            result.checks.append(("", "memory.current", memory[name], f"{result.root}/memory/{name}"))
+
+
+def _swap_v2(result: Settings, memory: "dict[str, Any]", key: str) -> None:
+    """v2's limit of swap, which does not include memory."""
+    limit, swap = memory["in force"], memory["swap"]
+    if swap == -1:
         value = "max"
+    elif swap < 0:
+        raise Error(
+            f"{swap} is not a limit: give a positive number, or -1 for no limit", pointer=result.root + key
+        )
     elif limit == -1:
         value = str(swap)
     elif not limit:
         raise Error(
             "it counts memory and swap together, so that cgroup v2 needs memory.limit as well",
-            pointer=pointer,
+            pointer=result.root + key,
         )
     else:
         value = str(swap - limit)
-    file = f"{result.directories['']}/memory.swap.max"
-    if value in ("0", "max"):
-        # Where the kernel does not account for swap, there is none to forbid or to allow.
-        result.optional.add(file)
-    result.writes.append((file, value, pointer))
+    # Where the kernel does not account for swap, there is none to forbid or to allow.
+    result.add("", "memory.swap.max", value, key, tolerate=(ENOENT,) if value in ("0", "max") else ())
+
+
+def _unlimited(result: Settings, memory: "dict[str, Any]") -> None:
+    """Memory without a limit, and none given for swap: that one is lifted too. An existing v1 cgroup
+    may have a limit for both, below which memory's own cannot be lifted, so it comes first."""
+    if memory.get("limit") != -1 or memory.get("swap"):
+        return
+    hierarchy = result.hierarchy("memory", "/memory/limit")
+    file, value = ("memory.memsw.limit_in_bytes", "-1") if hierarchy else ("memory.swap.max", "max")
+    result.add(hierarchy, file, value, "/memory/limit", tolerate=(ENOENT,))
+    result.writes.insert(0, result.writes.pop())
+
+
+def _ignored(result: Settings, section: "dict[str, Any]", key: str) -> None:
+    """A property that has its warning already."""
 
 
 # -- cpu ---------------------------------------------------------------------
@@ -198,17 +220,43 @@ def shares_to_weight(shares: int) -> int:
     return ceil(10 ** ((x * x + 125 * x) / 612 - 7 / 34))
 
 
-def _cpu_v2(result: "Plan", cpu: "dict[str, Any]", name: str, pointer: str) -> None:
-    directory = result.directories[""]
-    if name == "shares":
-        # The kernel gives an idle cgroup the least weight, and takes no other.
-        if not cpu.get("idle"):
-            result.writes.append((f"{directory}/cpu.weight", str(shares_to_weight(cpu["shares"])), pointer))
+def _cpu(result: Settings, cpu: "dict[str, Any]", old: "dict[str, Any]") -> "dict[str, Any]":
+    """Checks the section, and completes it by the bandwidth of old, the section in force."""
+    shares = cpu.get("shares")
+    if shares and "cpu" in result.layout.v1 and not 2 <= shares <= 262144:
+        raise Error(
+            f"{shares} is out of range: cpu.shares takes 2 to 262144", pointer=f"{result.root}/cpu/shares"
+        )
+    quota, burst = cpu.get("quota") or 0, cpu.get("burst") or 0
+    if 0 < quota < burst:
+        raise Error(
+            f"{burst} is more than the quota ({quota}); lower it, or raise the quota",
+            pointer=f"{result.root}/cpu/burst",
+        )
+    return {
+        **cpu,
+        "bandwidth": (quota or old.get("quota") or 0, cpu.get("period") or old.get("period") or 100000),
+    }
+
+
+def _shares_v2(result: Settings, cpu: "dict[str, Any]", key: str) -> None:
+    # The kernel gives an idle cgroup the least weight, and takes no other.
+    if not cpu.get("idle"):
+        result.add("", "cpu.weight", shares_to_weight(cpu["shares"]), key)
+
+
+def _bandwidth_v2(result: Settings, cpu: "dict[str, Any]", key: str) -> None:
+    """cpu.max holds quota and period: one write for both, at the second of them."""
+    if key == "/cpu/period" and cpu.get("quota"):
         return
-    # cpu.max holds quota and period: one write for both, at the second of them.
-    quota, period = cpu.get("quota") or 0, cpu.get("period") or 100000
-    if name == "period" and quota:
-        return
-    if quota != -1:
-        _number(quota, pointer)
-    result.writes.append((f"{directory}/cpu.max", f"{quota if quota > 0 else 'max'} {period}", pointer))
+    quota, period = cpu["bandwidth"]
+    result.add("", "cpu.max", f"{_value(result, quota, 'limit', 'max', key) or 'max'} {period}", key)
+
+
+_SHARED_V2 = {
+    "swap": _swap_v2,
+    "kernelTCP": _ignored,
+    "shares": _shares_v2,
+    "period": _bandwidth_v2,
+    "quota": _bandwidth_v2,
+}

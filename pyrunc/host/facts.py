@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.compile.cgroups import Layout, Plan
+    from pyrunc.compile.cgroups import Plan
+    from pyrunc.compile.settings import Layout
 
 _KERNEL = (5, 12)
 _O_PATH = posix.O_PATH | posix.O_CLOEXEC

@@ -30,7 +30,7 @@ COMPILER = {
     "pyrunc.compile.identity", "pyrunc.compile.kernel", "pyrunc.compile.masks",
     "pyrunc.compile.mount_options", "pyrunc.compile.mounting", "pyrunc.compile.mounts",
     "pyrunc.compile.namespaces", "pyrunc.compile.paths", "pyrunc.compile.process",
-    "pyrunc.compile.resources", "pyrunc.compile.rootfs", "pyrunc.compile.syncs", "pyrunc.config",
+    "pyrunc.compile.rootfs", "pyrunc.compile.settings", "pyrunc.compile.syncs", "pyrunc.config",
     "pyrunc.config._validator", "pyrunc.config.load", "pyrunc.container.create",
     "pyrunc.container.plan", "pyrunc.host.cgroups", "pyrunc.host.cgroups.facts",
     "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.tree", "pyrunc.host.facts", "pyrunc.host.launch",

@@ -11,10 +11,10 @@ from stat import S_IFDIR, S_IFREG
 from typing import Any
 
 from pyrunc.compile import cgroups
-from pyrunc.compile.cgroups import Layout
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Facts, Request
 from pyrunc.compile.masks import kernel_paths
+from pyrunc.compile.settings import Layout
 from pyrunc.config.default import default
 from pyrunc.program.model import Program
 

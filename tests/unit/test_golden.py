@@ -44,11 +44,15 @@ from pyrunc.program.verify import verify
 
 def readable(program: Program, plan: cgroups.Plan) -> str:
     """What the host is made to do, then the program, each step without its number."""
-    warnings = [*plan.warnings, *program.warnings]
+    warnings = [*plan.settings.warnings, *program.warnings]
+    values = [
+        f"  {plan.directories[write.hierarchy]}/{write.file} = {write.value}  {write.pointer}"
+        for write in plan.writes()
+    ]
     sections = [
         ("warnings:", [f"  {pointer}: {text}" for pointer, text in warnings]),
         ("cgroups:", [f"  {path}" for path in dict.fromkeys(plan.directories.values())]),
-        ("cgroup values:", [f"  {file} = {value}  {pointer}" for file, value, pointer in plan.writes]),
+        ("cgroup values:", values),
     ]
     host = [line for heading, rows in sections if rows for line in (heading, *rows, "")]
     return "\n".join([*host, *steps(program), ""])

@@ -227,7 +227,7 @@ def sample_files(kind: str, verdict: str) -> list[Any]:
 
 
 # Good samples that are refused: what is set there is not supported, or another rule than the schema's.
-REFUSED = {"linux-netdevice", "linux-rdma", "spec-example"}
+REFUSED = {"linux-netdevice", "spec-example"}
 
 
 @official
@@ -395,12 +395,6 @@ UNSUPPORTED = [
     ("/linux/seccomp", {"defaultAction": ALLOW, "listenerPath": "/run/agent.sock"}),
     ("/linux/seccomp", {"defaultAction": ALLOW, "listenerMetadata": "x"}),
     ("/linux/seccomp", {"defaultAction": ALLOW, "syscalls": [{"names": ["a"], "action": "SCMP_ACT_NOTIFY"}]}),
-    ("/linux/resources/blockIO", {"weight": 10}),
-    ("/linux/resources/blockIO", {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}),
-    ("/linux/resources/hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
-    ("/linux/resources/network", {"classID": 1}),
-    ("/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 0}}),
-    ("/linux/resources/unified", {"memory.high": "max"}),
 ]
 # What engines send for what they do not set.
 NEUTRAL = [
@@ -411,13 +405,6 @@ NEUTRAL = [
     ("/linux/netDevices", {}),
     ("/linux/mountLabel", ""),
     ("/linux/seccomp", {"defaultAction": ALLOW, "listenerPath": "", "listenerMetadata": ""}),
-    ("/linux/resources/blockIO", {}),
-    ("/linux/resources/blockIO", {"weight": 0, "weightDevice": [], "throttleReadBpsDevice": []}),
-    ("/linux/resources/hugepageLimits", []),
-    ("/linux/resources/network", {}),
-    ("/linux/resources/network", {"classID": 0, "priorities": []}),
-    ("/linux/resources/rdma", {}),
-    ("/linux/resources/unified", {}),
 ]
 
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyrunc.compile.cgroups import Layout, plan
+from pyrunc.compile.cgroups import plan
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.exec import compile_exec
 from pyrunc.compile.facts import Facts, Request
+from pyrunc.compile.settings import Layout
 from pyrunc.config.default import default
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f

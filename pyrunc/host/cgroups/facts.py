@@ -3,7 +3,7 @@
 It reads three small files and changes nothing. Formats: proc(5) and cgroups(7).
 """
 
-from pyrunc.compile.cgroups import Layout
+from pyrunc.compile.settings import Layout
 from pyrunc.host.cgroups.files import read_text
 
 _PREFERRED = "/sys/fs/cgroup"

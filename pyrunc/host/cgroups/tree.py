@@ -5,12 +5,11 @@ made by `compile.cgroups`. Specification: config-linux.md, "Control groups".
 """
 
 import errno
-import posix
-from posix import chown, geteuid, mkdir, rmdir, strerror
+from posix import chown, geteuid, mkdir, rmdir
 from time import sleep
 
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import read_text, write_text
+from pyrunc.host.cgroups.files import apply, read_text, reason, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def create(plan: "Plan") -> None:
             _enable(plan)
         if plan.inherit:
             _inherit(plan.inherit[:-1])
-        _write_all(plan)
+        apply(plan.directories, plan.settings, plan.devices)
         if plan.inherit:
             _inherit(plan.inherit[-1:])
         if plan.owner is not None and plan.owner != geteuid():
@@ -47,10 +46,10 @@ def create(plan: "Plan") -> None:
         for directory in reversed(made):
             _remove(directory)
         raise
-    if plan.warnings:
+    if plan.settings.warnings:
         from pyrunc.log import warning
 
-        for pointer, text in plan.warnings:
+        for pointer, text in plan.settings.warnings:
             warning(f"{pointer}: {text}")
 
 
@@ -68,7 +67,7 @@ def _directories(plan: "Plan", made: list[str]) -> None:
                 continue
             remedy = "; run as root, or have this part of the hierarchy delegated to you"
             raise Error(
-                f"mkdir {directory}: {_reason(e)}{remedy if e.errno in _DENIED else ''}", pointer=plan.asked
+                f"mkdir {directory}: {reason(e)}{remedy if e.errno in _DENIED else ''}", pointer=plan.asked
             ) from e
         seen.add(directory)
 
@@ -83,7 +82,7 @@ def _do_without(plan: "Plan", name: str, directory: str) -> None:
         plan.parents = []
     if name == "cpuset":
         plan.inherit = []
-    plan.writes = [write for write in plan.writes if not write[0].startswith(f"{directory}/")]
+    plan.devices = [write for write in plan.devices if write.hierarchy in plan.directories]
 
 
 def _make(directory: str, made: list[str]) -> bool:
@@ -145,7 +144,7 @@ def _enable(plan: "Plan") -> None:
                 except OSError as single:
                     from pyrunc.log import debug
 
-                    debug(f"{file}: +{name}: {_reason(single)}")
+                    debug(f"{file}: +{name}: {reason(single)}")
 
 
 def _inherit(directories: list[str]) -> None:
@@ -158,72 +157,7 @@ def _inherit(directories: list[str]) -> None:
                 try:
                     write_text(directory + file, above)
                 except OSError as e:
-                    raise Error(f"write {above} to {directory}{file}: {_reason(e)}") from e
-
-
-def _write_all(plan: "Plan") -> None:
-    """Writes the values; those refused are tried again after the others.
-
-    Limits bound each other (memory and memory+swap, quota and period and burst), so that which
-    order the kernel accepts depends on what an existing cgroup had before.
-    """
-    refused = []
-    opened, fd = "", -1
-    try:
-        for write in plan.writes:
-            file, value, _ = write
-            try:
-                # A list of devices is many values for one file.
-                if file != opened:
-                    if fd >= 0:
-                        posix.close(fd)
-                    opened, fd = "", -1
-                    fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC)
-                    opened = file
-                posix.write(fd, value.encode("utf-8", "surrogateescape"))
-            except OSError as e:
-                if e.errno == errno.EINVAL:
-                    refused.append(write)
-                elif e.errno != errno.ENOENT or file not in plan.optional:
-                    raise _failed(write, e) from e
-    finally:
-        if fd >= 0:
-            posix.close(fd)
-    for write in refused:
-        try:
-            write_text(write[0], write[1])
-        except OSError as e:
-            raise _failed(write, e) from e
-
-
-_REMEDIES = {
-    errno.EINVAL: "the kernel does not accept this value; correct it",
-    errno.ERANGE: "the value is out of the kernel's range; correct it",
-    errno.ENOSPC: "CPUs or memory nodes that do not exist or that the parent has not; correct the value",
-    errno.EBUSY: "the limit is below what is in use; raise it",
-    errno.EACCES: "the parent cgroup does not grant this, or the privilege is missing",
-    errno.EPERM: "the parent cgroup does not grant this, or the privilege is missing",
-    errno.EROFS: "the cgroup file system is mounted read-only; remount it writable",
-}
-
-
-def _failed(write: tuple[str, str, str], e: OSError) -> Error:
-    file, value, pointer = write
-    if e.errno == errno.ENOENT:
-        name = file.rpartition("/")[2]
-        controller = name.partition(".")[0]
-        remedy = (
-            f'this kernel has no {name}, or the controller "{controller}" is not enabled in '
-            "cgroup.subtree_control of the parent; remove the key or enable it"
-        )
-    else:
-        remedy = _REMEDIES.get(e.errno or 0, "see cgroups(7)")
-    return Error(f'write "{value}" to {file}: {_reason(e)}: {remedy}', pointer=pointer)
-
-
-def _reason(e: OSError) -> str:
-    number = e.errno or 0
-    return f"{strerror(number)} ({errno.errorcode.get(number, number)})"
+                    raise Error(f"write {above} to {directory}{file}: {reason(e)}") from e
 
 
 def _delegate(directory: str, uid: int) -> None:
@@ -247,7 +181,7 @@ def destroy(record: "dict[str, Any]") -> None:
         except OSError as e:
             busy = e.errno in (errno.EBUSY, errno.ENOTEMPTY)
             remedy = ": processes are still in it; kill them first" if busy else ""
-            raise Error(f"rmdir {directory}: {_reason(e)}{remedy}") from e
+            raise Error(f"rmdir {directory}: {reason(e)}{remedy}") from e
 
 
 # A process that has been killed stays in its cgroup until the kernel has taken it apart, which
