@@ -197,9 +197,9 @@ def done() -> Iterator[tuple[str, str]]:
         for step in program.steps:
             if step.call not in COMMON:
                 yield step.origin, step.call
-        for file, _, pointer in plan.writes:
-            yield pointer, file.rpartition("/")[2]
-        for pointer, _ in (*plan.warnings, *program.warnings):
+        for write in plan.writes():
+            yield write.pointer, write.file
+        for pointer, _ in (*plan.settings.warnings, *program.warnings):
             yield pointer, "warning"
 
 
