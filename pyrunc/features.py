@@ -8,7 +8,7 @@ kernel can do.
 from pyrunc import OCI_VERSION, OCI_VERSION_MIN, __version__
 from pyrunc.compile import mount_options, namespaces
 from pyrunc.errors import Error
-from pyrunc.linux import capabilities, mounts, seccomp
+from pyrunc.linux import capabilities, mounts, scheduling, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def document() -> "dict[str, Any]":
             "apparmor": {"enabled": True},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
+            "memoryPolicy": {
+                "modes": sorted(scheduling.MEMORY_POLICIES),
+                "flags": sorted(scheduling.MEMORY_POLICY_FLAGS),
+            },
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
         },

@@ -7,7 +7,7 @@ appends its steps; the order here is the order in which the kernel can do them.
 from pyrunc.compile import devices, kernel, masks, mounts, namespaces, rootfs
 from pyrunc.compile.cgroups import join, join_late
 from pyrunc.compile.paths import components, open_or_create
-from pyrunc.compile.process import compile_process
+from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
@@ -46,6 +46,11 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
     root = _build_root(b, config, facts, request, spaces, trees, tree)
     b.phase = "pivot"
     rootfs.enter(b, config, facts, spaces, root, pivot=request.pivot)
+    if process.get("execCPUAffinity") or process.get("scheduler"):
+        from pyrunc.compile import scheduling
+
+        scheduling.check(config, process)
+    compile_scheduling(b, config, process, user_namespace=spaces.own(f.CLONE_NEWUSER))
 
     def created(b: Builder) -> None:
         b.phase = "created"
@@ -94,6 +99,8 @@ def _stage_1(
     if plan is not None:
         # Before any namespace hides the paths, or takes the privilege.
         cgroup = join(b, plan, into=not joined_cgroup)
+    if spaces.own(f.CLONE_NEWUSER):
+        before_user_namespace(b, config["process"], facts)
     trees: dict[int, Slot] = {}
     tree = None
     take_trees = own_user and not facts.rootless and spaces.own(f.CLONE_NEWNS)

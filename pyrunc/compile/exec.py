@@ -11,7 +11,7 @@ from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
 from pyrunc.compile.namespaces import CLONE_FLAGS
-from pyrunc.compile.process import compile_process
+from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -47,6 +47,11 @@ def compile_exec(
     b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
     b.step("umask", 0)
     kernel.compile_oom_score(b, process)
+    affinity = process.get("execCPUAffinity")
+    if affinity:
+        from pyrunc.compile import scheduling
+
+        scheduling.affinity(b, process, "initial")
     b.phase = "cgroup"
     cgroup = join_record(b, cgroups, below) if cgroups else None
     if cgroup is not None:
@@ -54,6 +59,10 @@ def compile_exec(
         # comes before setns, so that no descriptor of the host's enters the container.
         b.clone(0, cgroup)
         b.close(cgroup)
+    if affinity:
+        scheduling.affinity(b, process, "final")
+    if flags & f.CLONE_NEWUSER:
+        before_user_namespace(b, process, facts)
     b.phase = "join"
     if flags:
         b.origin = "/linux/namespaces"
@@ -75,6 +84,7 @@ def compile_exec(
         b.step("chroot", ".")
     if process.get("terminal"):
         _terminal(b, process, request.console_size)
+    compile_scheduling(b, config, process, user_namespace=bool(flags & f.CLONE_NEWUSER))
 
     def created(b: Builder) -> None:
         b.phase = "created"

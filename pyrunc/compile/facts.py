@@ -15,6 +15,8 @@ class Facts:
     rootfs       absolute path of the root file system
     sources      st_mode of each bind mount's source, by absolute path
     apparmor     whether AppArmor is on (asked only for a process with a profile)
+    limits       the runtime's own hard resource limits by name (asked only where a user namespace would
+                 keep the process from raising them)
     bounding     the runtime's own capability bounding set, as a mask
     rootless     whether the effective user is not root of the initial user namespace
     cgroups      the compiled control group plan, or None where none can be used
@@ -29,7 +31,8 @@ class Facts:
     """
 
     __slots__ = (
-        "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "listen_fds",
+        "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "limits",
+        "listen_fds",
         "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
     )
 
@@ -49,6 +52,7 @@ class Facts:
         rootfs_mount_point: str = "/",
         kcore: bool = True,
         kernel_paths: dict[str, int] | None = None,
+        limits: dict[str, int] | None = None,
         listen_fds: int = 0,
     ) -> None:
         self.rootfs = rootfs
@@ -64,6 +68,7 @@ class Facts:
         self.rootfs_mount_point = rootfs_mount_point
         self.kcore = kcore
         self.kernel_paths = kernel_paths or {}
+        self.limits = limits or {}
         self.listen_fds = listen_fds
 
 

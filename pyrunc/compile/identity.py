@@ -105,6 +105,17 @@ def rlimits(b: Builder, process: "dict[str, Any]") -> None:
     b.origin = ""
 
 
+def raise_limits(b: Builder, process: "dict[str, Any]", current: dict[str, int]) -> None:
+    """Raises hard limits above the runtime's own, `current`, while there is the privilege for it: the kernel
+    asks for CAP_SYS_RESOURCE on the host, which a process in a user namespace does not have."""
+    for i, limit in enumerate(process.get("rlimits") or ()):
+        name, hard = limit["type"], limit["hard"] & _INFINITY
+        if hard > current.get(name, _INFINITY):
+            b.origin = f"/process/rlimits/{i}"
+            b.step("prlimit64", 0, RLIMITS[name], Data("rlimit", _rlimit(hard, hard), (hard, hard)), 0)
+    b.origin = ""
+
+
 def compile_identity(
     b: Builder, process: "dict[str, Any]", grantable: int, *, may_setgroups: bool, filtered: bool
 ) -> tuple[int, int, int] | None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyrunc.compile.facts import Facts
+
 NOT_FOUND = "executable file not found in $PATH"
 
 
@@ -53,6 +55,31 @@ def enter_directory(b: Builder, process: "dict[str, Any]") -> None:
     b.getcwd()
     b.expect(SCRATCH, 1, ord("/"), ENOENT, note=f"{cwd} is not inside the container")
     b.origin = ""
+
+
+def before_user_namespace(b: Builder, process: "dict[str, Any]", facts: "Facts") -> None:
+    """What needs the host's privileges and is inherited, before a user namespace takes them."""
+    if process.get("rlimits"):
+        identity.raise_limits(b, process, facts.limits)
+    if process.get("scheduler") or process.get("ioPriority"):
+        from pyrunc.compile import scheduling
+
+        scheduling.outside(b, process)
+
+
+def compile_scheduling(
+    b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", *, user_namespace: bool
+) -> None:
+    """Scheduling, memory policy and execution domain, where any of them is asked for."""
+    linux = config.get("linux", {})
+    if (
+        process.get("scheduler") or process.get("ioPriority")
+        or linux.get("memoryPolicy") or linux.get("personality")
+    ):
+        from pyrunc.compile import scheduling
+
+        b.phase = "scheduling"
+        scheduling.inside(b, config, process, user_namespace=user_namespace)
 
 
 def own_stdio(b: Builder, process: "dict[str, Any]") -> None:

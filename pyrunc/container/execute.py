@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 
+# What a process object that lacks it has from the container's own process, as with runc: confinement and
+# limits must not end where somebody forgot to repeat them.
+_SHARED = ("apparmorProfile", "execCPUAffinity", "ioPriority", "rlimits", "scheduler", "selinuxLabel")
+
 
 def execute(
     rt: "Runtime", id: str, *, process: "dict[str, Any] | None", args: list[str], tty: bool = False,
@@ -43,6 +47,9 @@ def execute(
         config = json.decode(directory.get(records.CONFIG).decode())
         if process is None:
             process = _process(config, args, cwd, env or [], user, additional_gids, caps or [], no_new_privs)
+        else:
+            own = config["process"]
+            process.update({key: own[key] for key in _SHARED if key in own and not process.get(key)})
         if apparmor:
             process["apparmorProfile"] = apparmor
         process["terminal"] = bool(process.get("terminal") or tty)
@@ -155,6 +162,7 @@ def _facts(
     facts = Facts(
         record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=posix.geteuid() != 0,
         listen_fds=host_facts.listen_fds(), apparmor=host_facts.has_apparmor(process),
+        limits=host_facts.hard_limits(config, process),
     )
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = host_facts.home((process.get("user") or {}).get("uid", 0), record["rootfs"])

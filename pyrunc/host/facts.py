@@ -58,6 +58,7 @@ def gather(
     )
     process = config.get("process") or {}
     facts.apparmor = has_apparmor(process)
+    facts.limits = hard_limits(config, process)
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = home((process.get("user") or {}).get("uid", 0), rootfs)
     if not pivot:
@@ -134,6 +135,24 @@ def has_apparmor(process: "dict[str, Any]") -> bool:
         return posix.read(fd, 1) == b"Y"
     finally:
         posix.close(fd)
+
+
+def hard_limits(config: "dict[str, Any]", process: "dict[str, Any]") -> dict[str, int]:
+    """The runtime's own hard limits, by the names of those that a process in a user namespace asks for."""
+    wanted = {limit["type"] for limit in process.get("rlimits") or ()}
+    if not wanted or not any(n["type"] == "user" for n in config.get("linux", {}).get("namespaces") or ()):
+        return {}
+    from pyrunc.linux.rlimits import NAMES
+
+    with open("/proc/self/limits", encoding="ascii") as file:
+        lines = file.readlines()[1:]
+    found = {}
+    # The kernel lists them by number, each with a title of 25 columns, the soft limit and the hard one.
+    for name, line in zip(NAMES, lines, strict=False):
+        if name in wanted:
+            hard = line[25:].split()[1]
+            found[name] = 2**64 - 1 if hard == "unlimited" else int(hard)
+    return found
 
 
 def bounding() -> int:

@@ -92,6 +92,10 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unshare": ("", ("CLONE",)),
     "write": ("", ("fd", "str", "size")),
     "bpf": ("fd", ("BPF", "bpf_attr", "size")),
+    "ioprio_set": ("", ("IOPRIO_WHO", "int", "ioprio")),
+    "sched_setaffinity": ("", ("int", "int", "cpu_set")),
+    "sched_setattr": ("", ("int", "sched_attr", "int")),
+    "set_mempolicy": ("", ("MPOL", "nodemask", "int")),
 }
 
 # Operation codes: the controls first, the calls from 64 on.

@@ -7,6 +7,7 @@ imported only for that: the verbs that go well do without.
 from posix import strerror
 
 from pyrunc.linux import flags as f
+from pyrunc.linux.scheduling import IOPRIO_CLASS_SHIFT, IOPRIO_CLASSES
 from pyrunc.program.calls import CALLS, CONTROLS
 from pyrunc.program.model import Data, Program, Scratch, Slot, Step
 from pyrunc.program.names import CAPABILITY_NAMES, ENUMERATIONS, errno_name, flags, text
@@ -56,6 +57,20 @@ def _mount_attr(fields: "tuple[Any, ...]") -> str:
     )
 
 
+def _sched_attr(fields: "tuple[Any, ...]") -> str:
+    policy, names, nice, priority, runtime, deadline, period = fields
+    return _named(
+        sched_policy=policy, sched_flags=names, sched_nice=nice, sched_priority=priority,
+        sched_runtime=runtime, sched_deadline=deadline, sched_period=period,
+    )
+
+
+def _io_priority(value: int) -> str:
+    names = {number: name for name, number in IOPRIO_CLASSES.items()}
+    number = value >> IOPRIO_CLASS_SHIFT
+    return f"{names.get(number, number)}, {value & (1 << IOPRIO_CLASS_SHIFT) - 1}"
+
+
 def _vector(fields: "tuple[Any, ...]") -> str:
     return "[" + ", ".join(text(string) for string in fields) + "]"
 
@@ -74,6 +89,9 @@ _FORMATTERS: "dict[str, Callable[[tuple[Any, ...]], str]]" = {
     ),
     "rlimit": lambda fields: _named(rlim_cur=_limit(fields[0]), rlim_max=_limit(fields[1])),
     "groups": lambda fields: "[" + ", ".join(map(str, fields)) + "]",
+    "sched_attr": _sched_attr,
+    "cpu_set": lambda fields: f"[{fields[0]}]",
+    "nodemask": lambda fields: f"[{fields[0]}]",
 }
 
 
@@ -99,6 +117,8 @@ def _number(call: str, kind: str, value: int, before: "tuple[Argument, ...]") ->
         return f"makedev({value >> 8 & 0xFFF}, {value & 0xFF | value >> 12 & 0xFFF00})"
     if kind == "str":
         return "NULL" if value == 0 else str(value)
+    if kind == "ioprio":
+        return f"IOPRIO_PRIO_VALUE({_io_priority(value)})"
     if kind in _FORMATTERS or kind == "data":
         if call == "ioctl" and before[1] == f.IOCTL_TIOCGPTPEER:
             return flags("OPEN", value)

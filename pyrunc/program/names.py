@@ -9,6 +9,7 @@ from errno import errorcode
 from pyrunc.linux import flags as f
 from pyrunc.linux.capabilities import NAMES as CAPABILITIES
 from pyrunc.linux.rlimits import NAMES as RLIMITS
+from pyrunc.linux.scheduling import MEMORY_POLICIES, MEMORY_POLICY_FLAGS, PERSONALITIES
 
 # Kinds of arguments (see `calls`) and the prefixes of their names in `flags`.
 _PREFIXES: dict[str, tuple[str, ...]] = {
@@ -20,7 +21,8 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
 }
 # Where a value is one of several, not a sum of flags.
 ENUMERATIONS = frozenset(
-    ("ACCESS", "BPF", "FSCONFIG", "IOCTL", "KEYCTL", "PRCTL", "RLIMIT", "SECCOMP", "UMOUNT")
+    ("ACCESS", "BPF", "FSCONFIG", "IOCTL", "IOPRIO_WHO", "KEYCTL", "PERSONALITY", "PRCTL", "RLIMIT",
+     "SECCOMP", "UMOUNT")
 )
 # `flags` groups these by a prefix that the kernel's names do not have.
 _OWN_PREFIXES = ("ACCESS_", "IOCTL_", "UMOUNT_")
@@ -31,7 +33,13 @@ _AMBIGUOUS = frozenset(
 )
 CAPABILITY_NAMES: dict[int, str] = {number: name for name, number in CAPABILITIES.items()}
 
-_tables: dict[str, dict[int, str]] = {"RLIMIT": {number: name for name, number in RLIMITS.items()}}
+_tables: dict[str, dict[int, str]] = {
+    "IOPRIO_WHO": {1: "IOPRIO_WHO_PROCESS"},
+    "MPOL": {number: name for name, number in MEMORY_POLICY_FLAGS.items()},
+    "PERSONALITY": {number: f"PER_{name}" for name, number in PERSONALITIES.items()},
+    "RLIMIT": {number: name for name, number in RLIMITS.items()},
+}
+_MEMORY_POLICIES = tuple(MEMORY_POLICIES)
 
 
 def _table(kind: str) -> dict[int, str]:
@@ -58,6 +66,10 @@ def flags(kind: str, value: int) -> str:
         return table.get(value, str(value))
     names = []
     rest = value
+    if kind == "MPOL":
+        # A number, with flags above it.
+        rest &= ~0xFF
+        names.append(_MEMORY_POLICIES[value & 0xFF])
     if kind == "OPEN":
         # Not flags: the access mode is a number, and O_PATH takes its place.
         names.append("O_PATH" if value & f.O_PATH else ("O_RDONLY", "O_WRONLY", "O_RDWR", "3")[value & 3])

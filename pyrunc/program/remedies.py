@@ -86,6 +86,7 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("hook", EACCES): "make it executable",
     ("hook", ENOENT): "it does not exist; correct the hook's path",
     ("hook", ENOEXEC): "it is for another architecture, or a script without #!",
+    ("ioprio_set", EPERM): "IOPRIO_CLASS_RT needs CAP_SYS_NICE or CAP_SYS_ADMIN on the host",
     ("mkdirat", EACCES): "the directory above belongs to an id that is not mapped, or forbids it",
     ("mknodat", EPERM): "device nodes need CAP_MKNOD in the initial user namespace",
     ("mount", EINVAL): "the kernel refused an option; look for a misspelt or unsupported one",
@@ -109,8 +110,21 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("pivot_root", EBUSY): "the root file system is the host's root",
     ("prlimit64", EPERM): "a hard limit cannot be raised above the runtime's own without CAP_SYS_RESOURCE",
     ("prlimit64", EINVAL): "the soft limit is above the hard limit",
+    ("sched_setaffinity", EINVAL): "none of these CPUs is online and in the cgroup's cpuset",
+    ("sched_setattr", EBUSY): "no CPU time is left for SCHED_DEADLINE; ask for less of it",
+    ("sched_setattr", EINVAL): "the kernel refused the values or flags; see sched_setattr(2)",
+    ("sched_setattr", EOPNOTSUPP): "the kernel lacks CONFIG_UCLAMP_TASK; remove SCHED_FLAG_UTIL_CLAMP_…",
+    ("sched_setattr", EPERM): (
+        "a lower nice value, a real-time policy and SCHED_DEADLINE need CAP_SYS_NICE on the host; a "
+        "real-time policy may also need linux.resources.cpu.realtimeRuntime, and SCHED_DEADLINE every CPU"
+    ),
     ("seccomp", EACCES): "a filter needs process.noNewPrivileges, or CAP_SYS_ADMIN",
     ("seccomp", EINVAL): "the kernel refused the filter or one of its flags",
+    ("set_mempolicy", EINVAL): (
+        "the kernel refused the mode with these nodes and flags: nodes have to be online and in the cgroup's "
+        "cpuset, MPOL_DEFAULT and MPOL_LOCAL take none; see set_mempolicy(2)"
+    ),
+    ("set_mempolicy", ENOSYS): "the kernel lacks CONFIG_NUMA; remove memoryPolicy",
     ("setgroups", EINVAL): "a group id is not mapped in the container's user namespace",
     ("setgroups", EPERM): "the user namespace denies setgroups; remove additionalGids",
     ("setns", EINVAL): "the path is a namespace of another type, or may not be joined from here",

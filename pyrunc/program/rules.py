@@ -321,6 +321,16 @@ def _seccomp(walk: Walk, step: Step) -> None:
     status(walk, step)
 
 
+def _of_itself(walk: Walk, step: Step) -> None:
+    # A number would be of another process by the time that the step runs.
+    if step.args[step.call == "ioprio_set"] != 0:
+        walk.bad("a process changes itself only: 0")
+    data: Any = step.args[-1]
+    if step.call == "sched_setaffinity" and isinstance(data, Data) and step.args[1] != len(data.payload):
+        walk.bad("the size is not that of the data")
+    status(walk, step)
+
+
 def _sync(walk: Walk, step: Step) -> None:
     if walk.waited:
         walk.bad("after wait the runtime is gone")
@@ -386,6 +396,7 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "fstatfs": _fstatfs,
     "getcwd": _getcwd,
     "ioctl": _ioctl,
+    "ioprio_set": _of_itself,
     "load": _number,
     "mount": _mount,
     "move_mount": _move_mount,
@@ -394,7 +405,10 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "openat2": _openat2,
     "pivot_root": _pivot_root,
     "prctl": _prctl,
+    "prlimit64": _of_itself,
     "read": _fills_scratch,
+    "sched_setaffinity": _of_itself,
+    "sched_setattr": _of_itself,
     "seccomp": _seccomp,
     "setgroups": _credentials,
     "setns": _setns,

@@ -43,7 +43,10 @@ _CLASSES.update(
     dict.fromkeys(("open_how", "mount_attr", "clone_args", "argv", "envp"), frozenset((Data,)))
 )
 _CLASSES.update(
-    dict.fromkeys(("data", "rlimit", "sock_fprog", "bpf_attr"), frozenset((Data, Scratch, int, Slot)))
+    dict.fromkeys(
+        ("data", "rlimit", "sock_fprog", "bpf_attr", "cpu_set", "nodemask", "sched_attr"),
+        frozenset((Data, Scratch, int, Slot)),
+    )
 )
 _NUMBER = frozenset((int, Slot))
 _STRING = _CLASSES["str"]  # or NULL, or for keyctl a number

@@ -101,6 +101,7 @@ def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tu
         layout=layout,
         home="/root",
         apparmor=True,
+        limits={"RLIMIT_NOFILE": 524288},
         kernel_paths={path: KERNEL_PATHS[path] for path in kernel_paths(config)},
     )
     program = compile_create(config, facts, Request("box", bundle, wait=wait))

@@ -9,7 +9,7 @@ import pytest
 
 from pyrunc import cli, features
 from pyrunc.compile import mount_options
-from pyrunc.linux import capabilities, seccomp
+from pyrunc.linux import capabilities, scheduling, seccomp
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +40,9 @@ def test_every_mount_option_that_is_promised_is_accepted(document: Any) -> None:
 def test_the_lists_are_those_of_the_code(document: Any) -> None:
     assert document["linux"]["capabilities"] == list(capabilities.NAMES)
     assert set(document["linux"]["seccomp"]["actions"]) == set(seccomp.ACTIONS)
+    assert document["linux"]["memoryPolicy"] == {
+        "modes": sorted(scheduling.MEMORY_POLICIES), "flags": sorted(scheduling.MEMORY_POLICY_FLAGS),
+    }  # fmt: skip
     assert set(document["linux"]["namespaces"]) == {
         "pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time",
     }  # fmt: skip

@@ -833,3 +833,24 @@ def test_too_many_inherited_descriptors_are_refused() -> None:
     program.inherited = {"a": Slot(1, "a"), "b": Slot(1, "b")}
     with pytest.raises(Error, match="same slot"):
         verify(program)
+
+
+@pytest.mark.parametrize(
+    ("call", "args"),
+    [
+        ("prlimit64", (17, 7, 0, 0)),
+        ("sched_setattr", (17, Data("sched_attr", bytes(56)), 0)),
+        ("sched_setaffinity", (17, 8, Data("cpu_set", bytes(8)))),
+        ("ioprio_set", (1, 17, 0)),
+    ],
+)
+def test_a_process_changes_no_other(call: str, args: tuple[Any, ...]) -> None:
+    b, rootfs = begin()
+    b.step(call, *args)
+    refused(finish(b, rootfs), "a process changes itself only")
+
+
+def test_a_mask_of_cpus_is_as_long_as_the_kernel_is_told() -> None:
+    b, rootfs = begin()
+    b.step("sched_setaffinity", 0, 16, Data("cpu_set", bytes(8)))
+    refused(finish(b, rootfs), "the size is not that of the data")
