@@ -226,20 +226,16 @@ def test_a_key_the_specification_does_not_know_is_a_warning(box: Box) -> None:
 @pytest.mark.parametrize(
     ("pointer", "value"),
     [
-        ("/linux/personality", {"domain": "LINUX32"}),
+        ("/linux/personality", {"domain": "LINUX16"}),
         ("/linux/intelRdt", {"closID": "x"}),
-        ("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0"}),
+        ("/linux/memoryPolicy", {"mode": "MPOL_NO_SUCH", "nodes": "0"}),
     ],
 )
-def test_a_key_that_is_not_supported_is_refused_by_its_pointer(box: Box, pointer: str, value: Any) -> None:
+def test_what_is_not_supported_is_refused_by_its_pointer(box: Box, pointer: str, value: Any) -> None:
     if box.is_runc:
         pytest.skip("runc differs: it ignores them")
     change(box, pointer, value)
-    result = box.run()
-    if result.code == 0:  # supported by now: then the effect has tests elsewhere
-        assert pointer == "/linux/personality", result
-    else:
-        result.failed(pointer)
+    box.run().failed(pointer)
     box.clean()
 
 
