@@ -81,14 +81,11 @@ def plan(
     _devices(result, layout, resources.get("devices") or [])
     # Whether stage 1 would count: on v1 it joins before it clones, on v2 only where it cannot clone
     # into the cgroup (see `join`).
-    if result.settings.pids == 1 and ("pids" in layout.v1 or _joins_cgroup_namespace(linux)):
+    joined = any(n["type"] == "cgroup" and n.get("path") for n in linux.get("namespaces") or ())
+    if result.settings.pids == 1 and ("pids" in layout.v1 or joined):
         result.late = ("pids",)
     result.owner = _owner(config, linux) if layout.pure_v2 else None
     return result
-
-
-def _joins_cgroup_namespace(linux: "dict[str, Any]") -> bool:
-    return any(n["type"] == "cgroup" and n.get("path") for n in linux.get("namespaces") or ())
 
 
 def clean(path: str) -> str:
@@ -189,23 +186,22 @@ def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> Non
 
 def _owner(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
     """The host uid that may manage cgroups below the container's: that of its process, where it
-    has a cgroup namespace and a writable mount of the hierarchy."""
-    if not any(n["type"] == "cgroup" and not n.get("path") for n in linux.get("namespaces") or ()):
+    has a cgroup namespace of its own and a writable mount of the hierarchy. None where the owner
+    stays, or where who that is cannot be known: in a user namespace that is joined."""
+    joined = {n["type"]: bool(n.get("path")) for n in linux.get("namespaces") or ()}
+    if joined.get("cgroup") is not False or joined.get("user"):
         return None
+    writable = False
     for mount in config.get("mounts") or ():
-        if mount["destination"].rstrip("/") != "/sys/fs/cgroup":
-            continue
-        if mount.get("type") in ("cgroup", "cgroup2"):
-            if "ro" in (mount.get("options") or ()):
-                return None
-            break
-    else:
+        if mount["destination"].rstrip("/") == "/sys/fs/cgroup":
+            options = mount.get("options") or ()
+            writable = mount.get("type") in ("cgroup", "cgroup2") and not {"ro", "rro"} & set(options)
+    if not writable:
         return None
     uid = int(((config.get("process") or {}).get("user") or {}).get("uid", 0))
-    mappings = linux.get("uidMappings")
-    if not mappings:
+    if "user" not in joined:
         return uid or None
-    for mapping in mappings:
+    for mapping in linux.get("uidMappings") or ():
         offset = uid - mapping["containerID"]
         if 0 <= offset < mapping["size"]:
             return int(mapping["hostID"] + offset)

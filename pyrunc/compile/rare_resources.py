@@ -55,9 +55,9 @@ def _block_io(result: "Settings", section: "dict[str, Any]") -> None:
         hierarchy = result.hierarchy(controller, key)
         device = _device(result, entry, key)
         if entry.get("weight"):
-            _weight(result, hierarchy, f"{device} ", entry["weight"], f"{key}/weight")
+            _weight(result, hierarchy, f"{device} ", entry["weight"], key)
         if entry.get("leafWeight"):
-            _leaf_weight(result, hierarchy, f"{device} ", entry["leafWeight"], f"{key}/leafWeight")
+            _leaf_weight(result, hierarchy, f"{device} ", entry["leafWeight"], key)
     for name, v1_file, v2_key in THROTTLES:
         for i, entry in enumerate(section.get(name) or ()):
             key = f"/blockIO/{name}/{i}"

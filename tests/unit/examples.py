@@ -1,8 +1,9 @@
-"""Configurations to compile without a host: the engines' in tests/golden, and one for each property.
+"""Configurations to compile without a host: the engines', one for each property, and resources.
 
 tests/golden/properties/NAME.json is what a bundle with the property adds to the configuration that `spec`
-writes, merged as in RFC 7386; a key "mounts+" appends to the list "mounts". What a host would have told the
-compiler is made up here.
+writes, merged as in RFC 7386; a key "mounts+" appends to the list "mounts". tests/golden/cgroups/NAME.json
+has `linux.resources` by name, as a pair with those in force before for an update. What a host would have told
+the compiler is made up here.
 """
 
 import json
@@ -22,6 +23,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 PROPERTIES = GOLDEN / "properties"
 ENGINES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 EXAMPLES = sorted(path.stem for path in PROPERTIES.glob("*.json"))
+RESOURCES = GOLDEN / "cgroups"
 V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd")
 LAYOUTS = {
     "v1": Layout(
@@ -29,6 +31,18 @@ LAYOUTS = {
     ),
     "v2": Layout({}, "/sys/fs/cgroup", ("cpuset", "cpu", "io", "memory", "pids"), {}),
 }
+# Machines with more controllers: for resources alone, since each v1 controller is more steps in a program.
+_OLD = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+MACHINES = {
+    "v1": Layout(
+        {name: f"/sys/fs/cgroup/{name}" for name in (*_OLD, "net_cls", "net_prio", "hugetlb", "rdma")},
+        None, (), {},
+    ),
+    "hybrid": Layout(
+        {name: f"/sys/fs/cgroup/{name}" for name in _OLD}, "/sys/fs/cgroup/unified", ("hugetlb", "rdma"), {}
+    ),
+    "v2": Layout({}, "/sys/fs/cgroup", ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"), {}),
+}  # fmt: skip
 DIRECTORIES = ("/srv/src", "/_data", "/shm")
 # Masked paths as a host has them: absent, a file, or a directory.
 KERNEL_PATHS = {
@@ -81,6 +95,12 @@ def example(name: str) -> dict[str, Any]:
     patch = json.loads((PROPERTIES / f"{name}.json").read_text())
     config: dict[str, Any] = merged(ordinary(), patch)
     return config
+
+
+def resources(name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Resources by title, with those in force before an update."""
+    cases = json.loads((RESOURCES / f"{name}.json").read_text())
+    return {title: tuple(case) if isinstance(case, list) else (case, None) for title, case in cases.items()}
 
 
 def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tuple[Program, cgroups.Plan]:

@@ -18,8 +18,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from examples import ENGINES, EXAMPLES, LAYOUTS, compiled, configuration, example  # noqa: E402
+from examples import (  # noqa: E402
+    ENGINES,
+    EXAMPLES,
+    LAYOUTS,
+    MACHINES,
+    RESOURCES,
+    compiled,
+    configuration,
+    example,
+    resources,
+)
 
+from pyrunc.compile.resources import settings  # noqa: E402
 from pyrunc.config import schema  # noqa: E402
 from pyrunc.errors import Error  # noqa: E402
 
@@ -201,6 +212,16 @@ def done() -> Iterator[tuple[str, str]]:
             yield write.pointer, write.file
         for pointer, _ in (*plan.settings.warnings, *program.warnings):
             yield pointer, "warning"
+    for name, layout in itertools.product(RESOURCES.glob("*.json"), MACHINES.values()):
+        for asked, before in resources(name.stem).values():
+            try:
+                found = settings(asked, layout, before=before)
+            except Error:
+                continue
+            for write in found.writes:
+                yield write.pointer, write.file
+                if write.instead:
+                    yield write.pointer, write.instead.file
 
 
 class Row:

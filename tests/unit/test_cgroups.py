@@ -283,14 +283,42 @@ def test_a_rootless_runtime_restricts_no_devices() -> None:
     assert not plan.asked
 
 
-@pytest.mark.parametrize(("options", "owner"), [([], 100007), (["ro"], None)])
-def test_the_cgroup_is_delegated_to_who_may_write_to_it(options: list[str], owner: int | None) -> None:
+CGROUPS = {"destination": "/sys/fs/cgroup/", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}
+READ_ONLY = {**CGROUPS, "options": ["nosuid", "ro"]}
+OWN = [{"type": "cgroup"}, {"type": "user"}]
+JOINED = [{"type": "cgroup", "path": "/proc/7/ns/cgroup"}, {"type": "user"}]
+JOINED_USER = [{"type": "cgroup"}, {"type": "user", "path": "/proc/7/ns/user"}]
+
+
+@pytest.mark.shows("/linux/namespaces", "/mounts/*/options")
+@pytest.mark.parametrize(
+    ("namespaces", "mounts", "uid", "owner"),
+    [
+        (OWN, [CGROUPS], 7, 100007),
+        (OWN, [CGROUPS], 0, 100000),
+        (OWN, [CGROUPS], 70000, None),  # not mapped
+        (OWN, [READ_ONLY], 7, None),
+        (OWN, [CGROUPS, READ_ONLY], 7, None),  # what is on top counts
+        (OWN, [], 7, None),
+        (OWN, [{**CGROUPS, "type": "bind"}], 7, None),
+        (OWN[1:], [CGROUPS], 7, None),
+        (JOINED, [CGROUPS], 7, None),
+        (JOINED_USER, [CGROUPS], 7, None),  # whose mappings are another container's
+        (OWN[:1], [CGROUPS], 7, 7),
+        (OWN[:1], [CGROUPS], 0, None),  # as it is
+    ],
+)
+def test_the_cgroup_is_delegated_to_who_may_write_to_it(
+    namespaces: list[dict[str, str]], mounts: list[dict[str, Any]], uid: int, owner: int | None
+) -> None:
     configuration = config()
-    configuration["mounts"] = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": options}]
-    configuration["process"] = {"user": {"uid": 7, "gid": 0}}
-    configuration["linux"]["namespaces"] = [{"type": "cgroup"}]
-    configuration["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    configuration["mounts"] = mounts
+    configuration["process"] = {"user": {"uid": uid, "gid": 0}}
+    configuration["linux"]["namespaces"] = namespaces
+    if OWN[1] in namespaces:
+        configuration["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     assert cgroups.plan(configuration, pure(), "box").owner == owner
+    assert cgroups.plan(configuration, hybrid(), "box").owner is None
 
 
 # -- steps ---------------------------------------------------------------------
@@ -324,8 +352,18 @@ def test_a_limit_of_one_process_is_met_by_the_containers_alone() -> None:
         assert f"openat2 {file}" not in steps(before)
         assert f"openat2 {file}" in steps(after)
         assert slot is not None
-    plan = cgroups.plan(config(pids={"limit": 1}), pure(), "box")
+    configuration = config(pids={"limit": 1})
+    plan = cgroups.plan(configuration, pure(), "box")
     assert cgroups.join(Builder(), plan) is not None, "clone3 counts the child alone"
+    assert not plan.late
+    # Where it cannot be made in the cgroup, stage 1 would take the only place.
+    configuration["linux"]["namespaces"] = [{"type": "cgroup", "path": "/proc/7/ns/cgroup"}]
+    plan = cgroups.plan(configuration, pure(), "box")
+    before, after = Builder(), Builder()
+    assert cgroups.join(before, plan, into=False) is None
+    cgroups.join_late(after, plan)
+    assert "openat2 /sys/fs/cgroup/box/cgroup.procs" not in steps(before)
+    assert "openat2 /sys/fs/cgroup/box/cgroup.procs" in steps(after)
 
 
 def test_exec_enters_a_cgroup_below_the_containers() -> None:
@@ -350,7 +388,7 @@ MOUNTINFO = """\
 40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
 """
-OWN = """\
+OWN_CGROUPS = """\
 4:memory:/docker/abc/inner
 2:cpu,cpuacct:/
 1:name=systemd:/init.scope
@@ -359,7 +397,7 @@ OWN = """\
 
 
 def test_the_layout_is_read_from_mounts_and_own_cgroups() -> None:
-    layout = facts.parse(MOUNTINFO, OWN)
+    layout = facts.parse(MOUNTINFO, OWN_CGROUPS)
     assert layout.v1 == {
         "cpu": "/sys/fs/cgroup/cpu,cpuacct", "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
         "memory": "/sys/fs/cgroup/memory", "name=systemd": "/sys/fs/cgroup/systemd",
@@ -379,8 +417,8 @@ def test_a_system_with_the_unified_hierarchy_alone_is_pure_v2() -> None:
 
 def test_hierarchies_that_another_mount_covers_are_not_there() -> None:
     bound = "95 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
-    layout = facts.parse(MOUNTINFO + bound, OWN)
+    layout = facts.parse(MOUNTINFO + bound, OWN_CGROUPS)
     assert (layout.v2, layout.pure_v2) == ("/sys/fs/cgroup", True)
     assert layout.v1 == {}
-    covered = facts.parse(MOUNTINFO + "95 31 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n", OWN)
+    covered = facts.parse(MOUNTINFO + "95 31 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n", OWN_CGROUPS)
     assert covered.v2 is None

@@ -42,10 +42,8 @@ def write_text(path: str, text: str) -> None:
 def apply(directories: dict[str, str], settings: "Settings", devices: "Sequence[Write]" = ()) -> None:
     """Writes the values, and after them a list of devices, to a container's cgroup.
 
-    directories are those of `Plan.record()`. What is refused with EINVAL is tried again after the
-    others: limits bound each other (memory and memory+swap, quota and period and burst), so that which
-    order the kernel accepts depends on what the cgroup had before. Raises Error at the first value that
-    cannot be had; those before it stay.
+    directories are those of `Plan.record()`. Raises Error at the first value that cannot be had; those
+    before it stay.
     """
     for hierarchy, name, limit, pointer in settings.checks:
         path = f"{directories[hierarchy]}/{name}"
@@ -56,8 +54,18 @@ def apply(directories: dict[str, str], settings: "Settings", devices: "Sequence[
                 "checkBeforeUpdate to false",
                 pointer=pointer,
             )
+    write_each(directories, settings.writes)
+    _write_devices(directories, devices)
+
+
+def write_each(directories: dict[str, str], writes: "Sequence[Write]") -> None:
+    """Writes values; those that are refused with EINVAL are tried again after the others.
+
+    Limits bound each other (memory and memory+swap, quota and period and burst), so that which order
+    the kernel accepts depends on what the cgroup had before.
+    """
     refused = []
-    for item in settings.writes:
+    for item in writes:
         try:
             _write(directories, item)
         except OSError as e:
@@ -69,7 +77,6 @@ def apply(directories: dict[str, str], settings: "Settings", devices: "Sequence[
             _write(directories, item)
         except OSError as e:
             raise _failed(directories, item, e) from e
-    _write_devices(directories, devices)
 
 
 def _write(directories: dict[str, str], item: "Write") -> None:
@@ -114,24 +121,42 @@ _REMEDIES = {
 }
 
 
+# What one file means by an errno, where that says more.
+_REMEDIES_OF = {
+    ("cpu.rt_runtime_us", errno.EINVAL): (
+        "a real-time budget is a part of the parent cgroup's, which is too small; give the parent more"
+    ),
+    ("memory.limit_in_bytes", errno.EINVAL): "it is more than the limit of memory and swap; set swap as well",
+    ("cpu.max.burst", errno.EINVAL): "it is more than the quota; lower it, or set the quota as well",
+    ("cpu.cfs_burst_us", errno.EINVAL): "it is more than the quota; lower it, or set the quota as well",
+}
+
+
 def _failed(directories: dict[str, str], item: "Write", e: OSError) -> Error:
-    if item.instead is not None and e.errno == errno.ENOENT:
-        also = f" (nor {item.instead.file})"
+    number = e.errno or 0
+    directory = directories[item.hierarchy]
+    if number == errno.ENOENT:
+        remedy = _missing(directory, item)
     else:
-        also = ""
-    path = f"{directories[item.hierarchy]}/{item.file}"
-    if e.errno == errno.ENOENT:
-        controller = item.hierarchy or item.file.partition(".")[0]
-        remedy = f"this kernel has no {item.file}{also}"
-        if not item.hierarchy and controller != "cgroup":
-            remedy += (
-                f', or the controller "{controller}" cannot be enabled in cgroup.subtree_control of the '
-                "parent"
+        remedy = _REMEDIES_OF.get((item.file, number)) or _REMEDIES.get(number, "see cgroups(7)")
+    return Error(
+        f'write "{item.value}" to {directory}/{item.file}: {reason(e)}: {remedy}', pointer=item.pointer
+    )
+
+
+def _missing(directory: str, item: "Write") -> str:
+    """Why a cgroup has no such file."""
+    controller = item.file.partition(".")[0]
+    if not item.hierarchy and controller != "cgroup":
+        enabled = read_text(f"{directory}/cgroup.controllers").split()
+        if controller not in enabled:
+            return (
+                f'the controller "{controller}" is not available in {directory} (it has '
+                f"{', '.join(enabled) or 'none'}): a parent could not enable it in cgroup.subtree_control, "
+                "since it has processes itself or is not delegated; choose another cgroupsPath"
             )
-        remedy += "; remove the key or enable it"
-    else:
-        remedy = _REMEDIES.get(e.errno or 0, "see cgroups(7)")
-    return Error(f'write "{item.value}" to {path}: {reason(e)}: {remedy}', pointer=item.pointer)
+    other = f", nor {item.instead.file}" if item.instead else ""
+    return f"this kernel has no {item.file}{other}; remove the key, or load what offers it"
 
 
 def reason(e: OSError) -> str:

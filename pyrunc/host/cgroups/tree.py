@@ -9,7 +9,7 @@ from posix import chown, geteuid, mkdir, rmdir
 from time import sleep
 
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import apply, read_text, reason, write_text
+from pyrunc.host.cgroups.files import apply, read_text, reason, write_each, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,11 +37,12 @@ def create(plan: "Plan") -> None:
             _enable(plan)
         if plan.inherit:
             _inherit(plan.inherit[:-1])
+        _real_time(plan, made)
         apply(plan.directories, plan.settings, plan.devices)
         if plan.inherit:
             _inherit(plan.inherit[-1:])
-        if plan.owner is not None and plan.owner != geteuid():
-            _delegate(plan.directories[""], plan.owner)
+        if plan.owner is not None and plan.owner != geteuid() and not plan.rootless:
+            delegate(plan.directories[""], plan.owner)
     except BaseException:
         for directory in reversed(made):
             _remove(directory)
@@ -59,8 +60,11 @@ def _directories(plan: "Plan", made: list[str]) -> None:
         if directory in seen:
             continue
         try:
-            if not _make(directory, made):
-                _check_unused(name, directory)
+            fresh = _make(directory, made)
+            if not fresh:
+                _check_empty(directory)
+            if not fresh or plan.asked == "/linux/cgroupsPath":
+                _check_usable(name, directory)
         except OSError as e:
             if e.errno in _DENIED and plan.rootless and not plan.asked:
                 _do_without(plan, name, directory)
@@ -103,9 +107,9 @@ def _make(directory: str, made: list[str]) -> bool:
     return True
 
 
-def _check_unused(name: str, directory: str) -> None:
-    """An existing cgroup may be used when nothing is in it and it would not freeze what enters."""
-    from pyrunc.host.cgroups.members import frozen_directory, members
+def _check_empty(directory: str) -> None:
+    """An existing cgroup may be used when nothing is in it."""
+    from pyrunc.host.cgroups.members import members
 
     pids = members(directory)
     if pids:
@@ -114,11 +118,30 @@ def _check_unused(name: str, directory: str) -> None:
             f"{pids[0]}; give the container a cgroupsPath of its own, or end them",
             pointer="/linux/cgroupsPath",
         )
-    if name in ("freezer", "") and frozen_directory(name, directory):
+
+
+def _check_usable(name: str, directory: str) -> None:
+    """Neither the cgroup nor one above it is frozen, as would be what enters it; and on v2 no parent
+    is threaded, below which there are no cgroups for processes (cgroups(7), "Thread mode")."""
+    pointer = "/linux/cgroupsPath"
+    if name == "freezer":
+        frozen = not read_text(f"{directory}/freezer.state").startswith("THAWED")
+    else:
+        frozen = name == "" and "frozen 1" in read_text(f"{directory}/cgroup.events")
+    if frozen:
         raise Error(
-            f"the cgroup {directory} is frozen, as would be the container; thaw it or choose another",
-            pointer="/linux/cgroupsPath",
+            f"the cgroup {directory}, or one above it, is frozen, as would be the container; thaw it or "
+            "choose another",
+            pointer=pointer,
         )
+    if name == "":
+        kind = read_text(f"{directory}/cgroup.type").strip()
+        if kind in ("threaded", "domain invalid"):
+            raise Error(
+                f"the cgroup {directory} is of the type {kind}, since one above it is threaded; choose "
+                "another",
+                pointer=pointer,
+            )
 
 
 def _enable(plan: "Plan") -> None:
@@ -160,10 +183,31 @@ def _inherit(directories: list[str]) -> None:
                     raise Error(f"write {above} to {directory}{file}: {reason(e)}") from e
 
 
-def _delegate(directory: str, uid: int) -> None:
-    """Gives a v2 cgroup to a user, with the files that the kernel names for it (cgroups(7))."""
+def _real_time(plan: "Plan", made: list[str]) -> None:
+    """A real-time budget of v1 is a part of the parent's, and a new cgroup has none: the parents that
+    were made for the container get the same. Others are not the runtime's to change."""
+    budget = [write for write in plan.settings.writes if write.file.startswith("cpu.rt_")]
+    if not budget:
+        return
+    own = plan.directories["cpu"]
+    for directory in made:
+        if own.startswith(f"{directory}/"):
+            write_each({"cpu": directory}, budget)
+
+
+# What is delegated where the kernel does not tell (before Linux 4.15).
+_DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
+
+
+def delegate(directory: str, uid: int) -> None:
+    """Gives a v2 cgroup to a user, with the files that the kernel names for it and no other
+    (config-linux.md, "Cgroup ownership"; cgroups(7), "Cgroups v2 delegation")."""
+    try:
+        names = read_text("/sys/kernel/cgroup/delegate")
+    except FileNotFoundError:
+        names = _DELEGATED
     chown(directory, uid, -1)
-    for name in read_text("/sys/kernel/cgroup/delegate").split():
+    for name in names.split():
         try:
             chown(f"{directory}/{name}", uid, -1)
         except FileNotFoundError:
