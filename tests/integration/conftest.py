@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("harness")
 
-from harness import Box, cgroup_roots  # noqa: E402
+from harness import Box, cgroup_roots, cgroups_named  # noqa: E402
 
 SYS_RESOURCE = 24
 
@@ -50,6 +51,17 @@ def new_box(pyrunc: list[str]) -> Iterator[Callable[[], Box]]:
 @pytest.fixture
 def box(new_box: Callable[[], Box]) -> Box:
     return new_box()
+
+
+@pytest.fixture
+def parent_cgroup(box: Box) -> Iterator[str]:
+    """A cgroup that engines put containers in; it is theirs, so a runtime does not remove it."""
+    name = f"parent-of-{uuid.uuid4().hex[:12]}"
+    yield name
+    box.delete("--force")
+    for path in cgroups_named(name):
+        for directory, _, _ in os.walk(path, topdown=False):
+            os.rmdir(directory)
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,20 @@ def cgroup_roots() -> list[str]:
     return [m["at"] for m in mounts if m["type"] in ("cgroup", "cgroup2")]
 
 
+def cgroup_of(pid: int, controller: str) -> Path:
+    """The cgroup that a process is in, in the hierarchy that has the controller: v1's, else v2."""
+    mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    paths = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        paths.update(dict.fromkeys(names.split(","), path))
+    for mount in mounts:
+        if mount["type"] == "cgroup" and controller in paths and controller in mount["super"]:
+            return Path(mount["at"] + paths[controller])
+    unified = next(mount["at"] for mount in mounts if mount["type"] == "cgroup2")
+    return Path(unified + paths[""])
+
+
 def cgroups_named(name: str) -> list[str]:
     """Directories of cgroups whose path holds name, in any hierarchy."""
     found = []

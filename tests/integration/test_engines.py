@@ -3,22 +3,9 @@
 import json
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from harness import Box, FdSocket, Terminal, alive, cgroups_named, pids_in_cgroups, wait_for
-
-
-@pytest.fixture
-def parent_cgroup(box: Box) -> Iterator[str]:
-    """A cgroup that engines put containers in; it is theirs, so a runtime does not remove it."""
-    name = f"parent-of-{uuid.uuid4().hex[:12]}"
-    yield name
-    box.delete("--force")
-    for path in cgroups_named(name):
-        os.rmdir(path)
+from harness import Box, FdSocket, Terminal, alive, pids_in_cgroups, wait_for
 
 
 def test_a_container_s_life_as_containerd_leads_it(box: Box) -> None:
