@@ -6,8 +6,7 @@ kernel can do.
 """
 
 from pyrunc import OCI_VERSION, OCI_VERSION_MIN, __version__
-from pyrunc.compile import mount_options, namespaces
-from pyrunc.errors import Error
+from pyrunc.compile import namespaces
 from pyrunc.linux import capabilities, mounts, scheduling, seccomp
 
 TYPE_CHECKING = False
@@ -29,7 +28,7 @@ def document() -> "dict[str, Any]":
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": [option for option in mounts.OPTIONS if _mountable(option)],
+        "mountOptions": list(mounts.OPTIONS),
         "linux": {
             "namespaces": sorted(namespaces.CLONE_FLAGS),
             "capabilities": list(capabilities.NAMES),
@@ -49,7 +48,7 @@ def document() -> "dict[str, Any]":
                 "modes": sorted(scheduling.MEMORY_POLICIES),
                 "flags": sorted(scheduling.MEMORY_POLICY_FLAGS),
             },
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },
         "annotations": {
@@ -58,12 +57,3 @@ def document() -> "dict[str, Any]":
         },
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
-
-
-def _mountable(option: str) -> bool:
-    """Whether a mount option that is known is also carried out."""
-    try:
-        mount_options.parse({"type": "tmpfs", "options": [option]}, 0)
-    except Error:
-        return False
-    return True

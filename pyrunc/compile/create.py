@@ -35,7 +35,7 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
             raise Error(f"a container needs {key}; add it to the configuration", pointer="/" + key)
     process = config["process"]
     b = Builder()
-    _inherit(b, config, process, request)
+    _inherit(b, config, process, facts, request)
     trees, tree = _stage_1(b, config, facts, request, spaces)
     b.phase = "session"
     b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -71,7 +71,9 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
     return b.program
 
 
-def _inherit(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", request: "Request") -> None:
+def _inherit(
+    b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", facts: "Facts", request: "Request"
+) -> None:
     """Gives the descriptors that the runtime hands over the first slots."""
     b.inherit("report")
     b.inherit("command")
@@ -84,6 +86,7 @@ def _inherit(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", re
 
         for name in hooks.descriptors(config):
             b.inherit(name)
+    mounts.inherit(b, config, facts)
 
 
 def _stage_1(

@@ -14,6 +14,8 @@ class Facts:
 
     rootfs       absolute path of the root file system
     sources      st_mode of each bind mount's source, by absolute path
+    links        what a source of bind mounts points to where it is a symbolic link that an option
+                 (copy-symlink, src-nofollow) keeps from being followed, by absolute path
     apparmor     whether AppArmor is on (asked only for a process with a profile)
     limits       the runtime's own hard resource limits by name (asked only where a user namespace would
                  keep the process from raising them)
@@ -32,8 +34,7 @@ class Facts:
 
     __slots__ = (
         "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "limits",
-        "listen_fds",
-        "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
+        "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
     )
 
     def __init__(
@@ -41,6 +42,7 @@ class Facts:
         rootfs: str,
         *,
         sources: dict[str, int] | None = None,
+        links: dict[str, str] | None = None,
         apparmor: bool = False,
         bounding: int = (1 << 41) - 1,
         filter: bytes | None = None,
@@ -57,6 +59,7 @@ class Facts:
     ) -> None:
         self.rootfs = rootfs
         self.sources = sources or {}
+        self.links = links or {}
         self.apparmor = apparmor
         self.bounding = bounding
         self.filter = filter

@@ -1,10 +1,10 @@
 """Masked and read-only paths (config-linux.md, "Masked Paths", "Readonly Paths").
 
-A masked directory is covered by an empty read-only tmpfs, a masked file by /dev/null. Paths that
-do not exist are passed over, as the files of /proc and /sys differ between kernels.
+A masked directory is covered by an empty read-only tmpfs, one for all of them, a masked file by
+/dev/null. Paths that do not exist are passed over, as the files of /proc and /sys differ between kernels.
 """
 
-from errno import EAGAIN, ENOENT, ENOTDIR
+from errno import EAGAIN, EINVAL, ENOENT, ENOTDIR
 
 from pyrunc.compile.devices import open_null
 from pyrunc.compile.namespaces import Namespaces
@@ -50,9 +50,11 @@ def compile_masks(
     if masked:
         b.origin, b.note = "/linux/maskedPaths", ""
         null = open_null(b, root)
+        cover = _new_cover(b)
         for i, path in enumerate(masked):
             b.origin, b.note = f"/linux/maskedPaths/{i}", f"for {path}"
-            _mask(b, path, facts.kernel_paths.get(path), root, null)
+            _mask(b, path, facts.kernel_paths.get(path), root, null, cover)
+        b.close(cover)
         b.close(null)
     b.origin, b.note = "", ""
 
@@ -72,7 +74,7 @@ def _make_readonly(b: Builder, path: str, root: Slot) -> None:
         b.close(there)
 
 
-def _mask(b: Builder, path: str, hint: int | None, root: Slot, null: Slot) -> None:
+def _mask(b: Builder, path: str, hint: int | None, root: Slot, null: Slot, cover: Slot) -> None:
     """Covers what is at the path.
 
     hint is what the host has there, for the kernel's own file systems, which saves the steps for
@@ -86,7 +88,7 @@ def _mask(b: Builder, path: str, hint: int | None, root: Slot, null: Slot) -> No
             root, relative, f.O_PATH | f.O_DIRECTORY, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
         )
         with b.if_ok(directory):
-            _cover_directory(b, directory)
+            _cover_directory(b, directory, cover)
         with b.if_failed(directory):
             file = b.openat2(
                 root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=path, tolerate=missing,
@@ -100,19 +102,31 @@ def _mask(b: Builder, path: str, hint: int | None, root: Slot, null: Slot) -> No
             b.fail(EAGAIN, f"{path} has only now appeared; try again")
             b.release(there)
         elif hint & f.S_IFMT == f.S_IFDIR:
-            _cover_directory(b, there)
+            _cover_directory(b, there, cover)
         else:
             _cover_file(b, there, null)
 
 
-def _cover_directory(b: Builder, directory: Slot) -> None:
+def _new_cover(b: Builder) -> Slot:
+    """The tmpfs that covers masked directories: one superblock for all, since each costs the kernel
+    memory and time, read-only itself, so that no mount of it can be made writable."""
     fs = b.fsopen("tmpfs")
     b.fsconfig_set(fs, "source", "tmpfs")
     b.fsconfig_set(fs, "nr_inodes", "2")
+    b.fsconfig_set(fs, "ro", None)
     b.fsconfig_create(fs)
-    cover = b.fsmount(fs, _COVER, "cover")
-    b.move_mount(cover, directory)
-    b.close(cover)
+    return b.fsmount(fs, _COVER, "cover")
+
+
+def _cover_directory(b: Builder, directory: Slot, cover: Slot) -> None:
+    # Before Linux 6.15 a mount that is not attached cannot be copied: there the first directory
+    # takes the cover itself, and those after it take copies.
+    copy = b.open_tree(cover, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH, "copy", tolerate=(EINVAL,))
+    with b.if_ok(copy):
+        b.move_mount(copy, directory)
+        b.close(copy)
+    with b.if_failed(copy):
+        b.move_mount(cover, directory)
     b.close(directory)
 
 

@@ -7,16 +7,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LATER = ("idmap", "ridmap")
+_LINKS = {"copy-symlink": "copy_symlink", "src-nofollow": "src_nofollow", "dest-nofollow": "dest_nofollow"}
+USER_NAMESPACE = "idmap-"
+
+
+def is_mapped(mount: "dict[str, Any]", options: "Options") -> bool:
+    """Whether a mount maps ids."""
+    return bool(options.idmap or mount.get("uidMappings") or mount.get("gidMappings"))
 
 
 class Options:
     """set and clear are MOUNT_ATTR_* of the mount itself, recursive_* of all mounts below too;
-    propagation is a list of (MS_*, recursive); superblock and data go to the file system."""
+    propagation is a list of (MS_*, recursive); superblock and data go to the file system; idmap is
+    "idmap" or "ridmap", and mapping what follows it, as crun has it ("uids=0-1-10;gids=0-1-10")."""
 
     __slots__ = (
-        "bind", "clear", "copy_up", "data", "propagation", "recursive", "recursive_clear", "recursive_set",
-        "remount", "set", "superblock",
+        "bind", "clear", "copy_symlink", "copy_up", "data", "dest_nofollow", "idmap", "mapping",
+        "propagation", "recursive", "recursive_clear", "recursive_set", "remount", "set", "src_nofollow",
+        "superblock",
     )
 
     def __init__(self) -> None:
@@ -25,6 +33,8 @@ class Options:
         self.superblock: list[str] = []
         self.data: list[tuple[str, str | None]] = []
         self.bind = self.recursive = self.remount = self.copy_up = False
+        self.copy_symlink = self.src_nofollow = self.dest_nofollow = False
+        self.idmap = self.mapping = ""
 
 
 def parse(mount: "dict[str, Any]", i: int) -> Options:
@@ -32,6 +42,7 @@ def parse(mount: "dict[str, Any]", i: int) -> Options:
     result = Options()
     result.bind = mount.get("type") == "bind"
     unknown: list[tuple[str, int]] = []
+    links: list[tuple[str, int]] = []
     for j, option in enumerate(mount.get("options") or ()):
         if option in ATTRIBUTES:
             on, off = ATTRIBUTES[option]
@@ -55,18 +66,27 @@ def parse(mount: "dict[str, Any]", i: int) -> Options:
         elif option in SUPERBLOCK:
             if SUPERBLOCK[option]:
                 result.superblock.append(SUPERBLOCK[option])
-        elif option in _LATER:
-            raise Error(
-                f'the mount option "{option}" is not supported', pointer=f"/mounts/{i}/options/{j}"
-            )
+        elif option in _LINKS:
+            setattr(result, _LINKS[option], True)
+            links.append((option, j))
+        elif option.partition("=")[0] in ("idmap", "ridmap"):
+            result.idmap, _, result.mapping = option.partition("=")
         elif option:
             key, equals, value = option.partition("=")
             result.data.append((key, value if equals else None))
             unknown.append((option, j))
-    if result.bind and not result.remount and unknown:
+    if result.bind and unknown:
         option, j = unknown[0]
         raise Error(
             f'"{option}" is not an option of bind mounts; remove it, or name a file system type',
             pointer=f"/mounts/{i}/options/{j}",
+        )
+    if links and (not result.bind or result.remount):
+        option, j = links[0]
+        raise Error(f'"{option}" is an option of bind mounts', pointer=f"/mounts/{i}/options/{j}")
+    if result.copy_symlink and len(links) > 1:
+        raise Error(
+            "copy-symlink makes a link instead of a mount; remove it, or src-nofollow and dest-nofollow",
+            pointer=f"/mounts/{i}/options",
         )
     return result

@@ -8,6 +8,7 @@ from errno import EPERM
 from pyrunc.compile.mount_options import Options
 from pyrunc.compile.paths import components, open_or_create
 from pyrunc.linux import flags as f
+from pyrunc.linux.mounts import SUPERBLOCK_FLAGS
 from pyrunc.program.build import STATFS_TYPE, Builder, mount_attr
 from pyrunc.program.model import SCRATCH, Slot
 
@@ -22,19 +23,26 @@ _PROC_EXCEPTIONS = (
 
 
 def target(
-    b: Builder, root: Slot, destination: str, *, directory: bool, ordinary: bool = False, mode: int = 0o755
+    b: Builder, root: Slot, destination: str, *, directory: bool, ordinary: bool = False, mode: int = 0o755,
+    nofollow: bool = False,
 ) -> Slot:
     """What is mounted on: a descriptor inside the root, and in no procfs.
 
     ordinary refuses symbolic links on the way, as proc and sysfs demand: other steps, and the
-    container's processes, rely on finding them at that very path (CVE-2019-19921).
+    container's processes, rely on finding them at that very path (CVE-2019-19921). nofollow takes a
+    symbolic link at the destination's end as the target itself; it has to be there.
     """
     relative = "/".join(components(destination))
     exception = relative in _PROC_EXCEPTIONS
-    fd = open_or_create(
-        b, root, destination, directory=directory, mode=mode,
-        resolve=f.RESOLVE_NO_SYMLINKS if ordinary or exception else 0,
-    )
+    if nofollow:
+        fd = b.openat2(
+            root, relative, f.O_PATH | f.O_NOFOLLOW, resolve=f.RESOLVE_IN_ROOT, name=destination,
+        )
+    else:
+        fd = open_or_create(
+            b, root, destination, directory=directory, mode=mode,
+            resolve=f.RESOLVE_NO_SYMLINKS if ordinary or exception else 0,
+        )
     if not exception:
         b.step("fstatfs", fd, SCRATCH)
         b.refuse(
@@ -66,12 +74,30 @@ def new_mount(b: Builder, kind: str, source: str, options: Options) -> Slot:
     fs = b.fsopen(kind)
     if source:
         b.fsconfig_set(fs, "source", source)
-    if options.set & f.MOUNT_ATTR_RDONLY and kind not in _KERNEL_FILE_SYSTEMS:
+    if attributes(options) & f.MOUNT_ATTR_RDONLY and kind not in _KERNEL_FILE_SYSTEMS:
         b.fsconfig_set(fs, "ro", None)
+    configure(b, fs, options)
+    b.fsconfig_create(fs)
+    return b.fsmount(fs, attributes(options), kind)
+
+
+def configure(b: Builder, fs: Slot, options: Options) -> None:
+    """The options of a file system, given to the context that will make or change it."""
     for word in options.superblock:
         b.fsconfig_set(fs, word, None)
     for key, value in options.data:
         text = key if value is None else f"{key}={value}"
         b.fsconfig_set(fs, key, value, note=f'option "{text}", {b.note}')
-    b.fsconfig_create(fs)
-    return b.fsmount(fs, options.set | options.recursive_set, kind)
+
+
+def attributes(options: Options) -> int:
+    """The attributes of a new mount, which has none below it."""
+    return options.set & ~options.recursive_clear | options.recursive_set
+
+
+def superblock_flags(options: Options) -> int:
+    """The flags of the superblock as mount(2) takes them."""
+    result = f.MS_RDONLY if attributes(options) & f.MOUNT_ATTR_RDONLY else 0
+    for word in options.superblock:
+        result |= SUPERBLOCK_FLAGS.get(word, 0)
+    return result

@@ -5,8 +5,15 @@ that no image can make the runtime mount elsewhere, or over /proc (CVE-2019-1688
 """
 
 from pyrunc.compile import cgroup_mounts
-from pyrunc.compile.mount_options import Options, parse
-from pyrunc.compile.mounting import finish, new_mount, set_attributes, target
+from pyrunc.compile.mount_options import USER_NAMESPACE, Options, is_mapped, parse
+from pyrunc.compile.mounting import (
+    configure,
+    finish,
+    new_mount,
+    set_attributes,
+    superblock_flags,
+    target,
+)
 from pyrunc.compile.namespaces import Namespaces
 from pyrunc.compile.paths import components
 from pyrunc.compile.syncs import SYNC_COPY_UP
@@ -41,6 +48,22 @@ def source_path(mount: "dict[str, Any]", bundle: str) -> str:
     return source if source.startswith("/") else f"{bundle}/{source}"
 
 
+def inherit(b: Builder, config: "dict[str, Any]", facts: "Facts") -> None:
+    """Gives the user namespaces of id mappings their slots."""
+    for i, mount in enumerate(config.get("mounts") or ()):
+        if is_mapped(mount, parse(mount, i)):
+            from pyrunc.compile import idmaps
+
+            if facts.rootless:
+                raise Error(
+                    "an id-mapped mount needs a runtime that is root; run as root, or remove the mapping",
+                    pointer=f"/mounts/{i}",
+                )
+            for name in idmaps.namespaces(config)[0]:
+                b.inherit(name)
+            return
+
+
 def bind_sources(
     b: Builder, config: "dict[str, Any]", facts: "Facts", request: "Request"
 ) -> dict[int, Slot]:
@@ -49,27 +72,41 @@ def bind_sources(
     trees: dict[int, Slot] = {}
     for i, mount in enumerate(config.get("mounts") or ()):
         options = parse(mount, i)
-        if options.bind and not options.remount:
+        if options.bind and not options.remount and not _copied(mount, options, facts, request):
             b.origin = f"/mounts/{i}"
-            trees[i] = _clone_source(b, mount, i, options, facts, request)
+            trees[i] = _clone_source(b, config, mount, i, options, facts, request)
             b.mount_setattr(
                 trees[i], "", f.AT_EMPTY_PATH | f.AT_RECURSIVE, mount_attr(propagation=f.MS_SLAVE)
             )
     return trees
 
 
+def _copied(mount: "dict[str, Any]", options: Options, facts: "Facts", request: "Request") -> bool:
+    """Whether a symbolic link is made instead of the mount."""
+    return options.copy_symlink and source_path(mount, request.bundle) in facts.links
+
+
 def _clone_source(
-    b: Builder, mount: "dict[str, Any]", i: int, options: Options, facts: "Facts", request: "Request"
+    b: Builder, config: "dict[str, Any]", mount: "dict[str, Any]", i: int, options: Options, facts: "Facts",
+    request: "Request",
 ) -> Slot:
+    """An unattached copy of a bind mount's source, with its id mapping, which is part of the copy."""
     source = source_path(mount, request.bundle)
-    if source not in facts.sources:
+    link = options.src_nofollow and source in facts.links
+    if source not in facts.sources and not link:
         raise Error(
             f"the source {source} of the mount at {mount['destination']} does not exist; "
             "create it or correct the path",
             pointer=f"/mounts/{i}/source",
         )
     flags = f.OPEN_TREE_CLONE | (f.AT_RECURSIVE if options.recursive else 0)
-    return b.open_tree(f.AT_FDCWD, source, flags, "source", note=f"for {mount['destination']}")
+    flags |= f.AT_SYMLINK_NOFOLLOW if link else 0
+    tree = b.open_tree(f.AT_FDCWD, source, flags, "source", note=f"for {mount['destination']}")
+    if is_mapped(mount, options):
+        from pyrunc.compile import idmaps
+
+        idmaps.apply(b, config, i, options, tree)
+    return tree
 
 
 def compile_mounts(
@@ -85,11 +122,17 @@ def compile_mounts(
         if not components(mount["destination"]):
             raise Error("a mount's destination cannot be the root itself", pointer=f"/mounts/{i}/destination")
         kind = mount.get("type", "")
+        if is_mapped(mount, options) and (options.remount or kind in ("cgroup", "cgroup2")):
+            raise Error("this mount cannot be id-mapped; only a new one can", pointer=f"/mounts/{i}")
         if options.remount:
             _remount(b, mount, options, root)
+        elif options.bind and _copied(mount, options, facts, request):
+            from pyrunc.compile import symlinks
+
+            symlinks.copy(b, root, mount["destination"], facts.links[source_path(mount, request.bundle)])
         elif options.bind:
-            tree = trees.get(i) or _clone_source(b, mount, i, options, facts, request)
-            _bind(b, mount, options, root, tree, facts.sources[source_path(mount, request.bundle)])
+            tree = trees.get(i) or _clone_source(b, config, mount, i, options, facts, request)
+            _bind(b, mount, i, options, root, tree, facts.sources.get(source_path(mount, request.bundle), 0))
         elif kind in ("cgroup", "cgroup2"):
             cgroup_mounts.compile_mount(b, mount, options, facts, namespaces, root)
         elif not kind:
@@ -98,25 +141,35 @@ def compile_mounts(
                 pointer=f"/mounts/{i}/type",
             )
         elif any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data):
-            _long_options(b, mount, options, root)
+            if kind == "overlay":
+                from pyrunc.compile import overlay
+
+                overlay.compile_mount(b, mount, i, options, root)
+            else:
+                _long_options(b, mount, options, root)
         else:
             if options.copy_up and facts.rootless:
                 raise Error(
                     "tmpcopyup needs a runtime that is root; run as root, or remove the option",
                     pointer=f"/mounts/{i}/options",
                 )
-            _file_system(b, mount, options, root, mounted)
+            _file_system(b, config, mount, i, options, root, mounted)
+    for name, slot in b.program.inherited.items():
+        if name.startswith(USER_NAMESPACE):
+            b.close(slot)
     b.note = ""
     b.origin = ""
     return mounted
 
 
 def _bind(
-    b: Builder, mount: "dict[str, Any]", options: Options, root: Slot, tree: Slot, source_mode: int
+    b: Builder, mount: "dict[str, Any]", i: int, options: Options, root: Slot, tree: Slot, source_mode: int
 ) -> None:
+    for word in options.superblock:
+        b.warn(f"/mounts/{i}/options", f'"{word}" acts on file systems, and does nothing on a bind mount')
     directory = source_mode & f.S_IFMT == f.S_IFDIR
     set_attributes(b, tree, options)
-    fd = target(b, root, mount["destination"], directory=directory)
+    fd = target(b, root, mount["destination"], directory=directory, nofollow=options.dest_nofollow)
     b.move_mount(tree, fd)
     b.close(fd)
     finish(b, tree, options)
@@ -126,13 +179,19 @@ def _bind(
 def _remount(b: Builder, mount: "dict[str, Any]", options: Options, root: Slot) -> None:
     relative = "/".join(components(mount["destination"]))
     fd = b.openat2(root, relative, f.O_PATH, resolve=f.RESOLVE_IN_ROOT, name=mount["destination"])
+    if options.data or options.superblock:
+        fs = b.fspick(fd)
+        configure(b, fs, options)
+        b.step("fsconfig", fs, f.FSCONFIG_CMD_RECONFIGURE, 0, 0, 0)
+        b.close(fs)
     set_attributes(b, fd, options)
     finish(b, fd, options)
     b.close(fd)
 
 
 def _file_system(
-    b: Builder, mount: "dict[str, Any]", options: Options, root: Slot, mounted: Mounted
+    b: Builder, config: "dict[str, Any]", mount: "dict[str, Any]", i: int, options: Options, root: Slot,
+    mounted: Mounted,
 ) -> None:
     kind = mount["type"]
     inherits_mode = kind == "tmpfs" and not any(key == "mode" for key, _ in options.data)
@@ -153,6 +212,10 @@ def _file_system(
         b.sync(SYNC_COPY_UP, fd, new)
     if readonly:
         b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(readonly))
+    if is_mapped(mount, options):
+        from pyrunc.compile import idmaps
+
+        idmaps.apply(b, config, i, options, new)
     b.move_mount(new, fd)
     b.close(fd)
     finish(b, new, options)
@@ -165,14 +228,14 @@ def _file_system(
 
 
 def _long_options(b: Builder, mount: "dict[str, Any]", options: Options, root: Slot) -> None:
-    """Options too long for fsconfig(2), as many overlay layers have: mount(2) on the directory
-    that fchdir(2) has entered, which is again no path."""
+    """Options too long for fsconfig(2): mount(2) on the directory that fchdir(2) has entered, which
+    is again no path."""
     fd = target(b, root, mount["destination"], directory=True)
-    data = ",".join(
-        [*options.superblock, *(key if value is None else f"{key}={value}" for key, value in options.data)]
-    )
+    data = ",".join(key if value is None else f"{key}={value}" for key, value in options.data)
     b.step("fchdir", fd)
-    b.step("mount", mount.get("source", mount["type"]), ".", mount["type"], 0, data)
+    b.step(
+        "mount", mount.get("source", mount["type"]), ".", mount["type"], superblock_flags(options), data,
+    )
     b.close(fd)
     new = b.openat2(
         root, "/".join(components(mount["destination"])), f.O_PATH | f.O_DIRECTORY,

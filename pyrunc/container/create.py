@@ -10,6 +10,7 @@ from time import time_ns
 from pyrunc import log
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
+from pyrunc.compile.mount_options import USER_NAMESPACE
 from pyrunc.compile.syncs import SYNC_COPY_UP, SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, unpack
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
@@ -229,6 +230,11 @@ class Creation:
                 )
             elif name in ("state", "created-state", "output"):
                 descriptors[name] = memory_file(name, b"", seal=False)
+            elif name.startswith(USER_NAMESPACE):
+                from pyrunc.compile.idmaps import namespaces
+                from pyrunc.host import idmaps
+
+                descriptors[name] = idmaps.user_namespace(namespaces(self.config)[0][name])
         return descriptors
 
     def _follow(

@@ -52,6 +52,7 @@ def gather(
         rootless=posix.geteuid() != 0,
         cgroups=cgroups,
         layout=layout,
+        links=_links(config, bundle),
         kcore=_exists("/proc/kcore"),
         kernel_paths={path: _mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
@@ -121,6 +122,19 @@ def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, i
                     f"the source {source} cannot be used: {error.strerror}", pointer=f"/mounts/{i}/source"
                 ) from None
     return sources
+
+
+def _links(config: "dict[str, Any]", bundle: str) -> dict[str, str]:
+    links: dict[str, str] = {}
+    for i, mount in enumerate(config.get("mounts") or ()):
+        options = parse(mount, i)
+        if options.copy_symlink or options.src_nofollow:
+            source = source_path(mount, bundle)
+            try:
+                links[source] = posix.readlink(source)
+            except OSError:
+                continue  # no link: the source is used, and missed, like any other
+    return links
 
 
 def has_apparmor(process: "dict[str, Any]") -> bool:

@@ -1,4 +1,5 @@
-"""Writes the id mappings of a user namespace (config-linux.md, "User namespace mappings").
+"""Writes the id mappings of a user namespace (config-linux.md, "User namespace mappings"), and makes
+user namespaces for the mappings of mounts.
 
 With privilege they are written directly; an ordinary user may map only itself, and everything else
 through newuidmap(1) and newgidmap(1), which read /etc/subuid and /etc/subgid.
@@ -6,12 +7,15 @@ through newuidmap(1) and newgidmap(1), which read /etc/subuid and /etc/subgid.
 
 import posix
 
+from pyrunc.compile.syncs import SYNC_ID_MAPS
 from pyrunc.errors import Error
 from pyrunc.host.processes import exit_status, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrunc.compile.idmaps import Mapping
 
 _HELPERS = {"uid": "newuidmap", "gid": "newgidmap"}
 
@@ -31,6 +35,33 @@ def write(pid: int, linux: "dict[str, Any]", *, rootless: bool) -> None:
             _write(f"/proc/{pid}/setgroups", "deny", pointer)
         text = "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
         _write(f"/proc/{pid}/{kind}_map", text, pointer)
+
+
+def user_namespace(mapping: "Mapping") -> int:
+    """A descriptor of a user namespace for an id-mapped mount. init makes the namespace: the short
+    program ends when it is told nothing more."""
+    if mapping.path:
+        return posix.open(mapping.path, posix.O_RDONLY | posix.O_CLOEXEC)
+    from pyrunc.host.launch import Init
+    from pyrunc.linux.flags import CLONE_NEWUSER
+    from pyrunc.program.build import Builder
+
+    pointer = f"/mounts/{mapping.index}"
+    b = Builder()
+    b.origin = pointer
+    for name in ("report", "command"):
+        b.inherit(name)
+    b.step("unshare", CLONE_NEWUSER, note="a user namespace for the mapping of ids")
+    b.sync(SYNC_ID_MAPS)
+    init = Init(b.program, {})
+    try:
+        init.next()
+        for kind, text in (("uid", mapping.uids), ("gid", mapping.gids)):
+            _write(f"/proc/{init.pid}/{kind}_map", text, pointer)
+        return posix.open(f"/proc/{init.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+    finally:
+        init.close()
+        reap(init.pid)
 
 
 def _own_id_only(kind: str, mappings: "list[dict[str, Any]]") -> bool:

@@ -12,7 +12,7 @@
 #define OP_LOAD 10
 #define OP_REFUSE 11
 #define FIRST_CALL 64
-#define CALL_COUNT 55
+#define CALL_COUNT 57
 static const short call_numbers[] = {
   __NR_capset,
   __NR_chdir,
@@ -69,4 +69,6 @@ static const short call_numbers[] = {
   __NR_sched_setaffinity,
   __NR_sched_setattr,
   __NR_set_mempolicy,
+  __NR_fspick,
+  __NR_readlinkat,
 };

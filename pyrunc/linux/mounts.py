@@ -60,9 +60,22 @@ SUPERBLOCK: dict[str, str] = {
     "noacl": "noacl",
 }
 
-OWN = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
+# The superblock's flags as mount(2) has them; what is missing has none, or is the default.
+SUPERBLOCK_FLAGS: dict[str, int] = {
+    "sync": f.MS_SYNCHRONOUS,
+    "dirsync": f.MS_DIRSYNC,
+    "lazytime": f.MS_LAZYTIME,
+    "mand": f.MS_MANDLOCK,
+    "iversion": f.MS_I_VERSION,
+    "acl": f.MS_POSIXACL,
+}
+
+# Options that pyrunc carries out itself. The symbolic links' are crun's (crun(1), "Extensions to the
+# OCI specs").
+OWN = (
+    "bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow",
+    "dest-nofollow",
+)  # fmt: skip
 
 # Every option that has a meaning here; the file systems' own come in addition.
-OPTIONS: tuple[str, ...] = tuple(
-    sorted({*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, "bind", "rbind", "remount", "tmpcopyup"})
-)
+OPTIONS: tuple[str, ...] = tuple(sorted({*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, *OWN}))

@@ -19,6 +19,7 @@ _open_hows: dict[tuple[int, int, int], Data] = {}
 
 # Where struct statx and struct statfs keep what `expect` looks at (x86-64 and aarch64 alike).
 STATX_MODE = Scratch(28)
+STATX_SIZE = Scratch(40)
 STATX_RDEV_MAJOR = Scratch(128)
 STATX_RDEV_MINOR = Scratch(132)
 STATFS_TYPE = Scratch(0)
@@ -202,6 +203,10 @@ class Builder:
     ) -> None:
         self.step("statx", dirfd, path, at, mask, SCRATCH, tolerate=tolerate, out=out)
 
+    def statx_name(self, directory: Slot, name: str) -> None:
+        """The metadata of what has this name, which may be a symbolic link."""
+        self.step("statx", directory, name, f.AT_SYMLINK_NOFOLLOW, f.STATX_BASIC_STATS, SCRATCH)
+
     def expect_filesystem(self, fd: Slot, magic: int, errno: int, note: str) -> None:
         """Proves that a descriptor belongs to a kind of file system (statfs(2)'s f_type)."""
         self.step("fstatfs", fd, SCRATCH)
@@ -233,6 +238,10 @@ class Builder:
 
     def fsconfig_create(self, fs: Slot, note: str = "") -> None:
         self.step("fsconfig", fs, f.FSCONFIG_CMD_CREATE, 0, 0, 0, note=note)
+
+    def fspick(self, mount: Slot) -> Slot:
+        """A context that changes the file system of a mount."""
+        return self._fd("fs", (), "", "fspick", mount, "", f.FSPICK_CLOEXEC | f.FSPICK_EMPTY_PATH)
 
     def fsmount(self, fs: Slot, attributes: int, name: str, note: str = "") -> Slot:
         """A new, unattached mount with MOUNT_ATTR_* attributes; the context is closed."""

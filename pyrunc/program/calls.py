@@ -96,6 +96,8 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sched_setaffinity": ("", ("int", "int", "cpu_set")),
     "sched_setattr": ("", ("int", "sched_attr", "int")),
     "set_mempolicy": ("", ("MPOL", "nodemask", "int")),
+    "fspick": ("fd", ("dirfd", "path", "FSPICK")),
+    "readlinkat": ("", ("dirfd", "name", "scratch", "size")),
 }
 
 # Operation codes: the controls first, the calls from 64 on.

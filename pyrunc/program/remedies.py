@@ -32,7 +32,8 @@ from errno import (
     EXDEV,
 )  # fmt: skip
 
-from pyrunc.program.model import Step
+from pyrunc.linux.flags import MOUNT_ATTR_IDMAP
+from pyrunc.program.model import Data, Step
 
 _OLD_KERNEL = "the kernel does not have this call; pyrunc needs Linux 5.12 or later"
 _LEAVES_ROOT = "a symbolic link on the way leads out of the root file system, or in a circle"
@@ -40,6 +41,13 @@ _PRIVILEGE = "it needs privilege that the runtime does not have here"
 _MOUNT_PRIVILEGE = (
     "mounting needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace; a user namespace may "
     "mount few file systems, and proc and sysfs only where they are fully visible"
+)
+_NO_IDMAP = (
+    "this kernel cannot map the ids of this type of file system (or of one below it, with ridmap); "
+    "use another, or remove the mapping"
+)
+_MAY_NOT_MAP = (
+    "mapping ids needs CAP_SYS_ADMIN where the file system was mounted, and a mount that is not mapped yet"
 )
 
 REMEDIES: dict[tuple[str, int], str] = {
@@ -149,4 +157,8 @@ def remedy(call: str, errno: int, step: Step) -> str:
         key = step.args[2]
         if isinstance(key, str):
             return f'the kernel\'s file system refused the option "{key}"; correct or remove it'
+    if call == "mount_setattr" and len(step.args) > 3:
+        attr = step.args[3]
+        if isinstance(attr, Data) and attr.fields and attr.fields[0] == MOUNT_ATTR_IDMAP:
+            return _NO_IDMAP if errno == EINVAL else _MAY_NOT_MAP
     return REMEDIES.get((call, errno)) or REMEDIES.get(("", errno), "")

@@ -5,6 +5,7 @@ that their arguments fit. Sources: the CVEs and man pages named where they matte
 """
 
 from pyrunc.linux import flags as f
+from pyrunc.program import mount_rules
 from pyrunc.program.model import Data, Scratch, Slot, Step
 from pyrunc.program.walk import (
     ATTACHED,
@@ -17,9 +18,9 @@ from pyrunc.program.walk import (
     PROC,
     PROVEN,
     ROOT,
-    STATUS,
     VALUE,
     Walk,
+    status,
 )
 
 TYPE_CHECKING = False
@@ -73,42 +74,6 @@ def _opened(
     walk.result(step, lineage)
 
 
-def _open_tree(walk: Walk, step: Step) -> None:
-    args: tuple[Any, ...] = step.args
-    if not args[2] & f.OPEN_TREE_CLOEXEC:
-        walk.bad("the descriptor needs OPEN_TREE_CLOEXEC")
-    if isinstance(args[0], Slot):
-        lineage = walk.lineage[args[0].index] & (HOST | INSIDE | PROC)
-    elif walk.pivot:
-        lineage = INSIDE | PROC
-    else:
-        lineage = HOST | (PROC if args[1][:6] in ("/proc", "/proc/", b"/proc", b"/proc/") else 0)
-    if args[2] & f.OPEN_TREE_CLONE:
-        lineage |= INSIDE
-    walk.result(step, lineage | DIRECTORY)
-
-
-def _fsopen(walk: Walk, step: Step) -> None:
-    args: tuple[Any, ...] = step.args
-    if not args[1] & f.FSOPEN_CLOEXEC:
-        walk.bad("the descriptor needs FSOPEN_CLOEXEC")
-    walk.result(step, {"proc": PROVEN, "devpts": DEVPTS}.get(args[0], 0))
-
-
-def _fsmount(walk: Walk, step: Step) -> None:
-    args: tuple[Any, ...] = step.args
-    if not args[1] & f.FSMOUNT_CLOEXEC:
-        walk.bad("the descriptor needs FSMOUNT_CLOEXEC")
-    walk.result(step, walk.lineage[args[0].index] & (PROVEN | DEVPTS) | INSIDE | DIRECTORY)
-
-
-def _move_mount(walk: Walk, step: Step) -> None:
-    source = step.args[0]
-    if isinstance(source, Slot):
-        index = source.index
-        walk.set(index, walk.state[index], walk.lineage[index] | ATTACHED, source)
-
-
 def _ioctl(walk: Walk, step: Step) -> None:
     args: tuple[Any, ...] = step.args
     if args[1] == f.IOCTL_TIOCGPTPEER:
@@ -132,11 +97,6 @@ def _bpf(walk: Walk, step: Step) -> None:
         walk.result(step, 0)
     else:
         status(walk, step)
-
-
-def status(walk: Walk, step: Step) -> None:
-    if step.out is not None:
-        walk.fill(step.out, STATUS, 0)
 
 
 def _number(walk: Walk, step: Step) -> None:
@@ -208,6 +168,8 @@ def _expect(walk: Walk, step: Step) -> None:
 
 def _store(walk: Walk, step: Step) -> None:
     args: tuple[Any, ...] = step.args
+    if args[0].kind == "mount_attr":
+        mount_rules.mapping(walk, step)
     if not 1 <= args[3] <= 8 or args[1] < 0 or args[1] + args[3] > len(args[0].payload):
         walk.bad("the value is stored outside the data")
 
@@ -240,24 +202,6 @@ def _chroot(walk: Walk, step: Step) -> None:
     if step.args != (".",):
         walk.bad('the root file system is the working directory: chroot(".")')
     walk.pivoted(step, detached=True)
-
-
-def _umount2(walk: Walk, step: Step) -> None:
-    args: tuple[Any, ...] = step.args
-    if walk.pivot:
-        if args[0] == "." and args[1] & f.UMOUNT_MNT_DETACH and walk.certain(step):
-            walk.detached = True
-    elif not walk.has_chroot or args[0][:1] not in ("/", b"/"):
-        # Below a root that was moved over the host's, the host's mounts stay unless they are unmounted.
-        walk.bad("before the pivot nothing is unmounted by path")
-    status(walk, step)
-
-
-def _mount(walk: Walk, step: Step) -> None:
-    args: tuple[Any, ...] = step.args
-    if args[1] != "." or not walk.cwd & INSIDE:
-        walk.bad('mount(2) takes "." after an fchdir into the root file system')
-    status(walk, step)
 
 
 def _setns(walk: Walk, step: Step) -> None:
@@ -391,16 +335,11 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "expect": _expect,
     "fail": _end,
     "fchdir": _fchdir,
-    "fsmount": _fsmount,
-    "fsopen": _fsopen,
     "fstatfs": _fstatfs,
     "getcwd": _getcwd,
     "ioctl": _ioctl,
     "ioprio_set": _of_itself,
     "load": _number,
-    "mount": _mount,
-    "move_mount": _move_mount,
-    "open_tree": _open_tree,
     "openat": _openat,
     "openat2": _openat2,
     "pivot_root": _pivot_root,
@@ -418,7 +357,8 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "statx": _fills_scratch,
     "store": _store,
     "sync": _sync,
-    "umount2": _umount2,
     "wait": _wait,
     "write": _write,
+    "readlinkat": _fills_scratch,
+    **mount_rules.RULES,
 }

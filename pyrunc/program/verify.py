@@ -10,8 +10,8 @@ from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.calls import CALLS, CONTROLS
 from pyrunc.program.model import Data, Program, Scratch, Slot, Step
-from pyrunc.program.rules import RULES, status
-from pyrunc.program.walk import INHERITED, INSIDE, OPEN, ROOT, ROOTFS, Walk
+from pyrunc.program.rules import RULES
+from pyrunc.program.walk import INHERITED, INSIDE, OPEN, ROOT, ROOTFS, Walk, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _STRING = _CLASSES["str"]  # or NULL, or for keyctl a number
 _EMPTY: dict[tuple[str, int], tuple[int, int]] = {
     ("move_mount", 1): (4, f.MOVE_MOUNT_F_EMPTY_PATH),
     ("move_mount", 3): (4, f.MOVE_MOUNT_T_EMPTY_PATH),
+    ("fspick", 1): (2, f.FSPICK_EMPTY_PATH),
 }
 _FLAG_KINDS = ("AT", "OPEN_TREE")
 

@@ -59,8 +59,8 @@ class Walk:
     __slots__ = (
         "admin", "attached", "blocks", "capset", "close_range", "credentials", "cwd", "cwd_proven",
         "detached", "end", "entering", "executed", "filter", "has_chroot", "has_pivot", "holder",
-        "identified", "index", "lineage", "no_new_privs", "pivot", "program", "scratch", "state", "step",
-        "stopped", "waited",
+        "identified", "index", "lineage", "mapped", "no_new_privs", "pivot", "program", "scratch", "state",
+        "step", "stopped", "waited",
     )
 
     def __init__(self, program: Program) -> None:
@@ -85,6 +85,7 @@ class Walk:
         self.cwd = 0  # lineage of the working directory
         self.cwd_proven = False
         self.close_range = False
+        self.mapped: set[int] = set()  # id() of the structures that hold a user namespace
         self.credentials = -1
         self.identified = False
         self.capset = -1
@@ -296,6 +297,12 @@ class Walk:
         for state, lineage, holder in zip(self.state, self.lineage, self.holder, strict=True):
             if state in (OPEN, MAYBE, MIXED) and lineage & EARLY and not lineage & INHERITED:
                 self.bad(f"{holder!r}, opened before the pivot, is still open")
+
+
+def status(walk: Walk, step: Step) -> None:
+    """The rule of a call whose result, if anybody looks at it, is no descriptor."""
+    if step.out is not None:
+        walk.fill(step.out, STATUS, 0)
 
 
 _NOTHING = Step("exit", (0,), None, (), "", "", "")

@@ -36,7 +36,8 @@ COMPILER = {
     "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.tree", "pyrunc.host.facts", "pyrunc.host.launch",
     "pyrunc.host.sockets", "pyrunc.linux", "pyrunc.linux.capabilities", "pyrunc.linux.flags",
     "pyrunc.linux.mounts", "pyrunc.linux.rlimits", "pyrunc.program", "pyrunc.program.build",
-    "pyrunc.program.calls", "pyrunc.program.encode", "pyrunc.program.model", "pyrunc.program.rules",
+    "pyrunc.program.calls", "pyrunc.program.encode", "pyrunc.program.mount_rules",
+    "pyrunc.program.model", "pyrunc.program.rules",
     "pyrunc.program.verify", "pyrunc.program.walk",
 }  # fmt: skip
 ALLOWED = {

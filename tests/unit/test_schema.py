@@ -383,8 +383,6 @@ ALLOW = "SCMP_ACT_ALLOW"
 
 UNSUPPORTED = [
     ("/process/selinuxLabel", "system_u:system_r:container_t:s0"),
-    ("/mounts/0/uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]),
-    ("/mounts/0/gidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]),
     ("/linux/netDevices", {"eth0": {}}),
     ("/linux/intelRdt", {}),
     ("/linux/intelRdt", {"closID": ""}),
