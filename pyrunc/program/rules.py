@@ -168,10 +168,10 @@ def _expect(walk: Walk, step: Step) -> None:
 
 def _store(walk: Walk, step: Step) -> None:
     args: tuple[Any, ...] = step.args
-    if args[0].kind == "mount_attr":
-        mount_rules.mapping(walk, step)
     if not 1 <= args[3] <= 8 or args[1] < 0 or args[1] + args[3] > len(args[0].payload):
         walk.bad("the value is stored outside the data")
+    if args[0].kind == "mount_attr":
+        mount_rules.mapping(walk, step)
 
 
 def _chdir(walk: Walk, step: Step) -> None:

@@ -116,6 +116,7 @@ def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tu
     facts = Facts(
         root if root.startswith("/") else f"{bundle}/{root}",
         sources=sources,
+        links={source: "file" for source in sources if source.endswith("/link")},
         filter=FILTER if "seccomp" in config["linux"] else None,
         cgroups=plan,
         layout=layout,

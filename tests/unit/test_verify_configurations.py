@@ -42,7 +42,8 @@ def program_of(
 ) -> Program:
     filtered = "seccomp" in config["linux"]
     facts = Facts(
-        "/b/rootfs", sources=SOURCES, layout=layout, filter=FILTER if filtered else None, rootless=rootless,
+        "/b/rootfs", sources=SOURCES, links={"/srv/link": "file"}, layout=layout,
+        filter=FILTER if filtered else None, rootless=rootless,
         proc_mounts=["/proc", "/sys"], listen_fds=2,
     )  # fmt: skip
     if not rootless:
@@ -102,6 +103,28 @@ MOUNT = st.one_of(
         }
     ),
     st.fixed_dictionaries({"destination": PATH, "options": st.just(["remount", "bind", "ro"])}),
+)
+IDS = [{"containerID": 0, "hostID": 1000, "size": 10}]
+LONG = "lowerdir=" + ":".join(["/" + "x" * 50] * 9)
+MAPPED_OR_LINKED = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "destination": PATH,
+            "source": st.sampled_from(["/srv", "/srv/link"]),
+            "type": st.just("bind"),
+            "options": st.sampled_from(
+                [["copy-symlink"], ["src-nofollow"], ["dest-nofollow", "src-nofollow"], ["rbind", "ridmap"]]
+            ),
+        },
+        optional={"uidMappings": st.just(IDS), "gidMappings": st.just(IDS)},
+    ),
+    st.fixed_dictionaries(
+        {
+            "destination": PATH,
+            "type": st.just("overlay"),
+            "options": st.sampled_from([[LONG], ["idmap=uids=0-1-1;gids=0-1-1"], ["remount", "x=1"]]),
+        }
+    ),
 )
 DEVICE = st.fixed_dictionaries(
     {
@@ -185,7 +208,7 @@ def configurations(draw: Any) -> dict[str, Any]:
         "ociVersion": "1.3.0",
         "root": {"path": "rootfs", "readonly": "mount" in spaces and draw(st.booleans())},
         "process": draw(PROCESS),
-        "mounts": draw(st.lists(MOUNT, max_size=4)),
+        "mounts": draw(st.lists(st.one_of(MOUNT, MAPPED_OR_LINKED), max_size=4)),
         "linux": linux,
         "hooks": draw(HOOKS),
     }

@@ -1,0 +1,143 @@
+"""The pure parts of mounts: their options, id mappings, and an overlay's directories."""
+
+from typing import Any
+
+import pytest
+from examples import LAYOUTS, compiled, ordinary
+
+from pyrunc.compile import idmaps, overlay
+from pyrunc.compile.mount_options import parse
+from pyrunc.errors import Error
+from pyrunc.linux import flags as f
+from pyrunc.linux.mounts import ATTRIBUTES, RECURSIVE
+
+
+def with_mounts(*mounts: dict[str, Any], **linux: Any) -> dict[str, Any]:
+    config = ordinary()
+    config["mounts"] = [{"destination": "/x", "type": "bind", "source": "/srv/src", **m} for m in mounts]
+    config["linux"] |= linux
+    return config
+
+
+def mapping(inside: int, outside: int, size: int = 10) -> list[dict[str, int]]:
+    return [{"containerID": inside, "hostID": outside, "size": size}]
+
+
+# -- options
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_every_attribute_has_a_recursive_form_for_bind_mounts_and_what_is_below(name: str) -> None:
+    plain = parse({"type": "bind", "options": [name]}, 0)
+    recursive = parse({"options": ["rbind", "r" + name]}, 0)
+    assert (recursive.recursive_set, recursive.recursive_clear) == (plain.set, plain.clear)
+    assert (recursive.set, recursive.clear) == (0, 0)
+    assert set(RECURSIVE) == {"r" + each for each in ATTRIBUTES}
+
+
+def test_later_options_win_over_earlier_ones() -> None:
+    options = parse({"type": "bind", "options": ["ro", "rro", "rnoatime", "rw", "rrw", "rstrictatime"]}, 0)
+    assert (options.set, options.clear) == (0, f.MOUNT_ATTR_RDONLY)
+    assert options.recursive_set == f.MOUNT_ATTR_STRICTATIME
+    assert options.recursive_clear == f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR__ATIME
+
+
+@pytest.mark.parametrize("options", [["bind", "size=1m"], ["bind", "remount", "size=1m"]])
+def test_file_systems_options_are_none_of_bind_mounts(options: list[str]) -> None:
+    with pytest.raises(Error, match="not an option of bind mounts"):
+        parse({"options": options}, 3)
+
+
+def test_a_superblock_s_flag_on_a_bind_mount_is_a_warning() -> None:
+    program, _ = compiled(with_mounts({"options": ["bind", "sync"]}), LAYOUTS["v2"])
+    assert [pointer for pointer, _ in program.warnings] == ["/mounts/0/options"]
+
+
+# -- id mappings
+
+
+def test_mounts_with_one_mapping_share_its_namespace() -> None:
+    maps = {"uidMappings": mapping(0, 1), "gidMappings": mapping(0, 2)}
+    other = {"uidMappings": mapping(0, 3), "gidMappings": mapping(0, 2)}
+    found, names = idmaps.namespaces(with_mounts(maps, {}, other, maps))
+    assert names == {0: "idmap-0", 2: "idmap-1", 3: "idmap-0"}
+    assert (found["idmap-0"].uids, found["idmap-0"].gids) == ("0 1 10\n", "0 2 10\n")
+    assert found["idmap-1"].index == 2
+
+
+def test_an_idmap_without_mappings_is_the_container_s() -> None:
+    user = {"namespaces": [{"type": "user"}], "uidMappings": mapping(0, 9), "gidMappings": mapping(0, 8)}
+    found, _ = idmaps.namespaces(with_mounts({"options": ["bind", "ridmap"]}, **user))
+    assert (found["idmap-0"].uids, found["idmap-0"].gids) == ("0 9 10\n", "0 8 10\n")
+    joined = {"namespaces": [{"type": "user", "path": "/proc/7/ns/user"}]}
+    found, _ = idmaps.namespaces(with_mounts({"options": ["bind", "idmap"]}, **joined))
+    assert (found["idmap-0"].path, found["idmap-0"].uids) == ("/proc/7/ns/user", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "uids"),
+    [
+        ("idmap=uids=0-1-10#10-11-10;gids=0-1-1", "0 1 10\n10 11 10\n"),
+        ("idmap=gids=0-1-1;uids=@1-3-10", "1 4 10\n"),
+        ("ridmap=uids=@0-0-1#7-8-9;gids=0-1-1", "0 0 1\n7 8 9\n"),
+    ],
+)
+def test_crun_s_mappings(text: str, uids: str) -> None:
+    """The example of crun(1): id 3 of the container is in the range that starts at host id 2."""
+    linux = {"uidMappings": [*mapping(0, 0, 1), *mapping(1, 2, 1000)], "gidMappings": mapping(0, 0)}
+    found, _ = idmaps.namespaces(with_mounts({"options": ["bind", text]}, **linux))
+    assert (found["idmap-0"].uids, found["idmap-0"].gids) == (uids, "0 1 1\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["uids=@0-0-2;gids=0-0-1", "uids=;gids=0-0-1", "users=0-0-1", "uids=0-0-1;uids=0-0-1", "uids=0--1-1"],
+)
+def test_crun_s_mappings_that_mean_nothing(text: str) -> None:
+    linux = {"uidMappings": [*mapping(0, 0, 1), *mapping(1, 2, 1000)], "gidMappings": mapping(0, 0)}
+    with pytest.raises(Error) as caught:
+        idmaps.namespaces(with_mounts({"options": ["bind", "idmap=" + text]}, **linux))
+    assert caught.value.pointer == "/mounts/0/options"
+
+
+def test_too_many_mappings_are_refused() -> None:
+    maps = [{"uidMappings": mapping(0, n), "gidMappings": mapping(0, 2)} for n in range(21)]
+    with pytest.raises(Error, match="more than 20"):
+        idmaps.namespaces(with_mounts(*maps))
+
+
+# -- overlays
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("/a:/b", ["/a", "/b"]),
+        ("/a::/data", ["/a", "", "/data"]),
+        (r"/a\:b:/c", [r"/a\:b", "/c"]),
+        (r"/a\\:/c", [r"/a\\", "/c"]),
+    ],
+)
+def test_lower_directories_are_separated_by_colons_without_a_backslash(text: str, parts: list[str]) -> None:
+    assert overlay.split(text) == parts
+
+
+def test_an_overlay_s_directories_get_short_names() -> None:
+    long = "/" + "x" * 100
+    lower = rf"lowerdir={long}\:1:{long}\\2:{long}::{long}"
+    options = [lower, f"upperdir={long}/u", "workdir=/w", "index=off"]
+    config = with_mounts({"type": "overlay", "source": "overlay", "options": options})
+    program, _ = compiled(config, LAYOUTS["v2"])
+    links = [step.args for step in program.steps if step.call == "symlinkat" and step.origin == "/mounts/0"]
+    targets = [f"{long}:1", f"{long}\\2", long, long, f"{long}/u", "/w"]
+    assert [(args[0], args[2]) for args in links] == [(t, str(n)) for n, t in enumerate(targets)]
+    (mount,) = [step.args for step in program.steps if step.call == "mount"]
+    assert mount[1] == "."
+    assert mount[4] == "lowerdir=../0:../1:../2::../3,upperdir=../4,workdir=../5,index=off"
+
+
+def test_an_overlay_s_relative_directory_is_refused() -> None:
+    options = ["lowerdir=" + ":".join(["layer"] * 60)]
+    config = with_mounts({"type": "overlay", "source": "overlay", "options": options})
+    with pytest.raises(Error, match="absolute path"):
+        compiled(config, LAYOUTS["v2"])
