@@ -28,6 +28,7 @@ _pyrunc() {
             ps) valued="$valued --format -f" ;;
             run) valued="$valued --bundle -b --console-socket --pidfd-socket --pid-file --preserve-fds" ;;
             spec) valued="$valued --bundle -b" ;;
+            update) valued="$valued --resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema" ;;
             validate) valued="$valued --format -f --bundle -b" ;;
             esac
         elif [[ $word != -* && -z $first ]]; then
@@ -41,7 +42,7 @@ _pyrunc() {
         --root) COMPREPLY=($(compgen -d -- "$cur")); return ;;
         --rootless) COMPREPLY=($(compgen -W "auto true false" -- "$cur")); return ;;
         esac
-        COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state validate help --debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v" -- "$cur"))
+        COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state update validate help --debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v" -- "$cur"))
         return
     fi
     case $verb in
@@ -225,6 +226,34 @@ _pyrunc() {
             :
         fi
         ;;
+    update)
+        case $prev in
+        --resources|-r) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        --blkio-weight) COMPREPLY=(); return ;;
+        --cpu-period) COMPREPLY=(); return ;;
+        --cpu-quota) COMPREPLY=(); return ;;
+        --cpu-burst) COMPREPLY=(); return ;;
+        --cpu-share) COMPREPLY=(); return ;;
+        --cpu-rt-period) COMPREPLY=(); return ;;
+        --cpu-rt-runtime) COMPREPLY=(); return ;;
+        --cpu-idle) COMPREPLY=(); return ;;
+        --cpuset-cpus) COMPREPLY=(); return ;;
+        --cpuset-mems) COMPREPLY=(); return ;;
+        --memory) COMPREPLY=(); return ;;
+        --memory-reservation) COMPREPLY=(); return ;;
+        --memory-swap) COMPREPLY=(); return ;;
+        --pids-limit) COMPREPLY=(); return ;;
+        --l3-cache-schema) COMPREPLY=(); return ;;
+        --mem-bw-schema) COMPREPLY=(); return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            COMPREPLY=($(compgen -W "--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help -h" -- "$cur"))
+        elif [[ -z $first ]]; then
+            _pyrunc_ids
+        else
+            :
+        fi
+        ;;
     validate)
         case $prev in
         --format|-f) COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -238,7 +267,7 @@ _pyrunc() {
             :
         fi
         ;;
-    help) COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state validate" -- "$cur")) ;;
+    help) COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state update validate" -- "$cur")) ;;
     esac
 }
 

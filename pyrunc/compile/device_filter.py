@@ -80,14 +80,14 @@ class Devices:
                 )
 
 
-def devices(rules: "list[dict[str, Any]]") -> Devices:
+def devices(rules: "list[dict[str, Any]]", root: str = "/linux/resources/devices") -> Devices:
     """The state after the configuration's rules and the default ones.
 
-    Raises Error with the rule's pointer when the kernel could not express it.
+    Raises Error with the rule's pointer, below root, when the kernel could not express it.
     """
     state = Devices()
     for i, rule in enumerate(rules):
-        pointer = f"/linux/resources/devices/{i}"
+        pointer = f"{root}/{i}"
         kind = rule.get("type") or "a"
         if kind not in ("a", "b", "c"):
             raise Error(f'a rule is for type "a", "b" or "c", not "{kind}"', pointer=f"{pointer}/type")
@@ -114,7 +114,7 @@ def devices(rules: "list[dict[str, Any]]") -> Devices:
     for kind, major, minor, access in DEFAULT_RULES:
         # Where all is allowed, this takes back denials of exactly these devices, as runc does.
         if not state.allow or state.rules.get((kind, major, minor)):
-            state.apply(True, kind, major, minor, access, "/linux/resources/devices")
+            state.apply(True, kind, major, minor, access, root)
     return state
 
 
@@ -124,6 +124,23 @@ def v1_rules(state: Devices) -> list[tuple[str, str]]:
     file = "devices.deny" if state.allow else "devices.allow"
     lines += [(file, _rule(*key, access)) for key, access in sorted(state.rules.items())]
     return lines
+
+
+def v1_changes(old: Devices, new: Devices) -> list[tuple[str, str]] | None:
+    """(file, line) writes that bring a device cgroup straight from one state to another, without a moment
+    in which it allows what neither does; None where there is no such way."""
+    if old.allow != new.allow:
+        return None
+    more, less = ("devices.deny", "devices.allow") if new.allow else ("devices.allow", "devices.deny")
+    lines = []
+    for key in sorted({*old.rules, *new.rules}):
+        before, after = old.rules.get(key, 0), new.rules.get(key, 0)
+        if before & ~after:
+            lines.append((less, _rule(*key, before & ~after)))
+        if after & ~before:
+            lines.append((more, _rule(*key, after & ~before)))
+    # One list after the other, which takes one open each: first what is denied.
+    return sorted(lines, key=lambda line: line[0], reverse=True)
 
 
 def _rule(kind: str, major: int, minor: int, access: int) -> str:
@@ -149,6 +166,10 @@ _PROLOGUE = b"".join((
     _insn(_LDX_W, 0x14, 4, 0),
     _insn(_LDX_W, 0x15, 8, 0),
 ))  # fmt: skip
+
+
+# What takes the place of a filter that is not wanted any more.
+ALLOW_ALL = _insn(_MOV32, 0, 0, 1) + _insn(_EXIT, 0, 0, 0)
 
 
 def program(state: Devices) -> bytes | None:

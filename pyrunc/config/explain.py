@@ -77,38 +77,39 @@ class Violation:
         return {name: getattr(self, name) for name in order}
 
 
-def violations(text: str, *, process: bool = False) -> list[Violation]:
+def violations(text: str, part: str = "") -> list[Violation]:
     """All that is wrong with the text of a config.json, in the text's order; empty if nothing is.
 
-    With process, the text is a process object such as `exec` reads. Raises Error without jsonschema.
+    With a part the text is such an object alone: "process", as `exec` reads, or "resources", as `update`
+    does. Raises Error without jsonschema.
     """
     try:
         value = decode(text)
     except DecodeError as error:
         return [Violation(f"not JSON: {error.reason}", "", (error.line, error.column))]
     root = schema.document("config")
-    start = schema.resolve({"$ref": "#/$defs/process"}, root) if process else root
+    start = schema.resolve({"$ref": f"#/$defs/{part}"}, root) if part else root
     places = Places(text)
     found = [*_schema_errors(value, start, root, places), *_unknown(value, start, root, places)]
     for pointer in places.twice:
         message = "this key is there twice; the last one counts"
         found.append(Violation(message, pointer, places.of_key(pointer), severity="warning"))
     if isinstance(value, dict):
-        found += _rule_violations(value, process, places)
+        found += _rule_violations(value, part, places)
     found.sort(key=lambda each: (each.line, each.column))
     return found
 
 
-def _rule_violations(value: dict[str, Any], process: bool, places: Places) -> list[Violation]:
+def _rule_violations(value: dict[str, Any], part: str, places: Places) -> list[Violation]:
     found = []
     version = value.get("ociVersion")
-    if not process and isinstance(version, str):
+    if not part and isinstance(version, str):
         fatal, problem = version_problem(version)
         if problem:
             severity = "error" if fatal else "warning"
             place = places.of_value("/ociVersion")
             found.append(Violation(problem, "/ociVersion", place, severity=severity, found=_show(version)))
-    for finding in rules.process_findings(value, "") if process else rules.findings(value):
+    for finding in rules.part_findings(value, part) if part else rules.findings(value):
         severity, pointer, message, suggestion = finding
         found.append(
             Violation(

@@ -113,6 +113,7 @@ def source(schema: dict[str, Any]) -> str:
     table = Table(schema)
     config = table.node(schema, "#")
     process = table.node(schema["$defs"]["process"], "#/$defs/process")
+    resources = table.node(schema["$defs"]["resources"], "#/$defs/resources")
     lines = "".join(f"{name} = {text}\n" for text, name in table.names.items())
     return f'''{(HERE / "walk.py").read_text()}
 
@@ -128,6 +129,11 @@ def valid(config: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
 def valid_process(process: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
     """Whether a decoded process object, such as exec is given, is valid and supported."""
     return check({process}, process, unknown)
+
+
+def valid_resources(resources: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
+    """Whether a decoded resources object, such as update is given, is valid and supported."""
+    return check({resources}, resources, unknown)
 '''
 
 

@@ -1,4 +1,4 @@
-"""Reads and checks a bundle's config.json (config.md), and the process object that `exec` is given.
+"""Reads and checks a bundle's config.json (config.md), and the objects that `exec` and `update` are given.
 
 The generated validator says yes or no; `explain` is loaded only after a no. What a schema cannot say
 is left to `compile`.
@@ -54,7 +54,7 @@ def load_with_text(bundle: str) -> "tuple[dict[str, Any], bytes]":
         if problem:
             _warn(f"/ociVersion: {problem}")
     unknown: _Unknown = []
-    _settle(_validator.valid(config, unknown), config, unknown, text, path, process=False)
+    _settle(_validator.valid(config, unknown), config, unknown, text, path)
     assert type(config) is dict
     return config, data
 
@@ -63,9 +63,18 @@ def decode_process(text: str, where: str) -> "dict[str, Any]":
     """The process object in text, the content of the file that messages call where (config.md, "Process")."""
     process = _decode(text, where)
     unknown: _Unknown = []
-    _settle(_validator.valid_process(process, unknown), process, unknown, text, where, process=True)
+    _settle(_validator.valid_process(process, unknown), process, unknown, text, where, "process")
     assert type(process) is dict
     return process
+
+
+def decode_resources(text: str, where: str) -> "dict[str, Any]":
+    """The resources object in text (config-linux.md, "Control groups"); as `decode_process`."""
+    resources = _decode(text, where)
+    unknown: _Unknown = []
+    _settle(_validator.valid_resources(resources, unknown), resources, unknown, text, where, "resources")
+    assert type(resources) is dict
+    return resources
 
 
 def version_problem(version: str) -> tuple[bool, str]:
@@ -103,14 +112,15 @@ def _decode(text: str, path: str) -> "Any":
 
 
 def _settle(
-    valid: bool, value: "Any", unknown: "_Unknown", text: str, path: str, *, process: bool
+    valid: bool, value: "Any", unknown: "_Unknown", text: str, path: str, part: str = ""
 ) -> None:
-    """Raises what explain finds in an invalid text, and logs the unknown properties of a valid one."""
+    """Raises what explain finds in an invalid text, and logs the unknown properties of a valid one. part
+    is the text's place in the schema, as for `explain.violations`."""
     # The kernel takes strings that end at a NUL: one in the middle would cut a path short.
     if not valid or "\\u0000" in text:
         from pyrunc.config import explain
 
-        problems = [each for each in explain.violations(text, process=process) if each.severity == "error"]
+        problems = [each for each in explain.violations(text, part) if each.severity == "error"]
         if len(problems) == 1:
             only = problems[0]
             raise Error(f"{only.message} ({path}:{only.line}:{only.column})", pointer=only.pointer)

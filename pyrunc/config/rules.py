@@ -17,7 +17,7 @@ Finding = tuple[str, str, str, str]
 def findings(config: dict[str, Any]) -> Iterator[Finding]:
     """What is wrong with a configuration beyond the schema."""
     yield from _nul(config, "", skip=("annotations",))
-    yield from process_findings(_object(config.get("process")), "/process", nul=False)
+    yield from process_findings(_object(config.get("process")), "/process")
     linux = _object(config.get("linux"))
     types = [_object(item).get("type") for item in _array(linux.get("namespaces"))]
     yield from _twice(types, "/linux/namespaces/{}/type", "namespace")
@@ -37,14 +37,21 @@ def findings(config: dict[str, Any]) -> Iterator[Finding]:
         yield "error", "/root/path", "the path of the root file system is empty", "rootfs"
     if _object(config.get("hooks")).get("prestart"):
         yield "warning", "/hooks/prestart", "prestart hooks are deprecated", "createRuntime"
-    yield from _cpu(_object(_object(linux.get("resources")).get("cpu")))
+    yield from _cpu(_object(_object(linux.get("resources")).get("cpu")), "/linux/resources")
     yield from _seccomp(_object(linux.get("seccomp")))
 
 
-def process_findings(process: dict[str, Any], where: str, *, nul: bool = True) -> Iterator[Finding]:
+def part_findings(value: dict[str, Any], part: str) -> Iterator[Finding]:
+    """What is wrong with a process or resources object that stands alone, beyond the schema."""
+    yield from _nul(value, "")
+    if part == "process":
+        yield from process_findings(value, "")
+    else:
+        yield from _cpu(_object(value.get("cpu")), "")
+
+
+def process_findings(process: dict[str, Any], where: str) -> Iterator[Finding]:
     """What is wrong with a process object, which is at the pointer where, beyond the schema."""
-    if nul:
-        yield from _nul(process, where)
     types = [_object(item).get("type") for item in _array(process.get("rlimits"))]
     yield from _twice(types, where + "/rlimits/{}/type", "limit")
     for index, limit in enumerate(_array(process.get("rlimits"))):
@@ -69,10 +76,10 @@ def _capabilities(sets: dict[str, Any], where: str) -> Iterator[Finding]:
                 yield "warning", f"{where}/{key}/{index}", message, close[0] if close else ""
 
 
-def _cpu(cpu: dict[str, Any]) -> Iterator[Finding]:
+def _cpu(cpu: dict[str, Any], where: str) -> Iterator[Finding]:
     quota, burst = cpu.get("quota"), cpu.get("burst")
     if type(quota) is int and type(burst) is int and 0 < quota < burst:
-        yield "error", "/linux/resources/cpu/burst", f"burst is above quota, {quota} microseconds", ""
+        yield "error", f"{where}/cpu/burst", f"burst is above quota, {quota} microseconds", ""
 
 
 def _seccomp(seccomp: dict[str, Any]) -> Iterator[Finding]:

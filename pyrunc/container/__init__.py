@@ -6,6 +6,7 @@
   failed      what init reports of a process that could not be executed
   inspect     state, list, ps: only looks
   events      statistics and OOM events: only looks
+  update      other limits for a container that exists
   plan        what create would do, without doing it
   record      what the state directory keeps of a container, and the status that follows from it
   foreground  waiting for a process: its signals, its terminal, its exit status
