@@ -28,7 +28,7 @@ def test_the_manual_page_names_every_verb_and_flag() -> None:
     for verb in VERBS.values():
         assert f".SS {verb.name}" in page
         for option in verb.options:
-            assert f"\\fB--{option.name}\\fR" in page
+            assert (f"\\fB--{option.name}\\fR" in page) is not option.hidden
     assert "criu" not in page
 
 
@@ -88,7 +88,7 @@ def test_bash_offers_verbs_flags_values_and_ids(tmp_path: Path) -> None:
 @needs_bash
 @pytest.mark.parametrize("verb", VERBS)
 def test_bash_offers_every_flag(verb: str, tmp_path: Path) -> None:
-    wanted = {f"--{option.name}" for option in (*VERBS[verb].options, HELP)}
+    wanted = {f"--{option.name}" for option in (*VERBS[verb].options, HELP) if not option.hidden}
     assert {word for word in offered(f"pyrunc {verb} -", tmp_path) if word.startswith("--")} == wanted
     shown = {f"--{option.name}" for option in GLOBAL if not option.hidden}
     assert {word for word in offered("pyrunc -", tmp_path) if word.startswith("--")} == shown

@@ -35,7 +35,7 @@ UNDERSTOOD = """
     events --stats nobody
     update nobody
     update --memory 64m --memory-swap -1 --memory-reservation 1g nobody
-    update --cpu-quota -1 --cpu-period 0 --cpu-share 2 --cpu-burst 1 --cpu-idle 1 nobody
+    update --cpu-quota -1 --cpu-period 0 --cpu-share 2 nobody
     update --cpu-rt-period 1 --cpu-rt-runtime 1 --cpuset-cpus 0 --cpuset-mems 0 nobody
     update --blkio-weight 100 --pids-limit -1 --kernel-memory 1 --kernel-memory-tcp 1 nobody
     update --l3-cache-schema x --mem-bw-schema y nobody
