@@ -187,6 +187,7 @@ def test_a_wrong_rule_is_named() -> None:
 def test_what_was_there_is_written_back(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("100\n")
     (tmp_path / "pids.max").write_text("max\n")
+    (tmp_path / "cgroup.controllers").write_text("memory pids\n")
     found = update({"memory": {"limit": 200}, "pids": {"limit": 300}}, {}, V2)
     # The last write finds no file.
     found.settings.writes.append(Write("", "absent", "1", "/absent"))

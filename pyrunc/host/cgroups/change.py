@@ -8,7 +8,7 @@ from errno import EACCES, EINVAL, ENODEV, ENOENT, EPERM, EROFS
 
 from pyrunc.compile.settings import Write
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import apply, read_text, reason, write_text
+from pyrunc.host.cgroups.files import apply, read_text, reason, write_each, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,22 +51,13 @@ def _change_devices(record: "dict[str, Any]", update: "Update", old: "list[Write
         members.freeze(record)
     try:
         try:
-            _write_devices(record["directories"], update.devices)
+            write_each(record["directories"], update.devices)
         except Error:
             _restore(record["directories"], list(reversed(old)))
             raise
     finally:
         if stop:
             members.thaw(record)
-
-
-def _write_devices(directories: dict[str, str], writes: "list[Write]") -> None:
-    for write in writes:
-        path = f"{directories[write.hierarchy]}/{write.file}"
-        try:
-            write_text(path, write.value)
-        except OSError as e:
-            raise Error(f'write "{write.value}" to {path}: {reason(e)}', pointer=write.pointer) from e
 
 
 def _change_filter(directory: str, program: bytes) -> None:
