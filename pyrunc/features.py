@@ -42,7 +42,7 @@ def document() -> "dict[str, Any]":
                 "supportedFlags": sorted(seccomp.FLAGS),
             },
             "apparmor": {"enabled": True},
-            "selinux": {"enabled": False},
+            "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
             "memoryPolicy": {
                 "modes": sorted(scheduling.MEMORY_POLICIES),

@@ -7,7 +7,7 @@ appends its steps; the order here is the order in which the kernel can do them.
 from pyrunc.compile import devices, kernel, masks, mounts, namespaces, rootfs
 from pyrunc.compile.cgroups import join, join_late
 from pyrunc.compile.paths import components, open_or_create
-from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling
+from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling, label
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
@@ -95,6 +95,7 @@ def _stage_1(
     """What happens before the container's first process exists."""
     b.phase = "cgroup"
     kernel.compile_oom_score(b, config["process"])
+    label(b, config["process"], facts, request, config.get("linux", {}).get("mountLabel") or "")
     own_user = spaces.own(f.CLONE_NEWUSER)
     cgroup = None
     plan = facts.cgroups

@@ -11,7 +11,7 @@ from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
 from pyrunc.compile.namespaces import CLONE_FLAGS
-from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling
+from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling, label
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -47,6 +47,7 @@ def compile_exec(
     b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
     b.step("umask", 0)
     kernel.compile_oom_score(b, process)
+    label(b, process, facts, request)
     affinity = process.get("execCPUAffinity")
     if affinity:
         from pyrunc.compile import scheduling

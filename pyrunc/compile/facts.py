@@ -17,6 +17,7 @@ class Facts:
     links        what a source of bind mounts points to where it is a symbolic link that an option
                  (copy-symlink, src-nofollow) keeps from being followed, by absolute path
     apparmor     whether AppArmor is on (asked only for a process with a profile)
+    selinux      whether SELinux is on (asked only where there is a label)
     limits       the runtime's own hard resource limits by name (asked only where a user namespace would
                  keep the process from raising them)
     bounding     the runtime's own capability bounding set, as a mask
@@ -34,7 +35,8 @@ class Facts:
 
     __slots__ = (
         "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "limits",
-        "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "sources",
+        "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "selinux",
+        "sources",
     )
 
     def __init__(
@@ -44,6 +46,7 @@ class Facts:
         sources: dict[str, int] | None = None,
         links: dict[str, str] | None = None,
         apparmor: bool = False,
+        selinux: bool = False,
         bounding: int = (1 << 41) - 1,
         filter: bytes | None = None,
         rootless: bool = False,
@@ -61,6 +64,7 @@ class Facts:
         self.sources = sources or {}
         self.links = links or {}
         self.apparmor = apparmor
+        self.selinux = selinux
         self.bounding = bounding
         self.filter = filter
         self.rootless = rootless

@@ -78,7 +78,12 @@ def new_mount(b: Builder, kind: str, source: str, options: Options) -> Slot:
         b.fsconfig_set(fs, "ro", None)
     configure(b, fs, options)
     b.fsconfig_create(fs)
-    return b.fsmount(fs, attributes(options), kind)
+    mount = b.fsmount(fs, attributes(options), kind)
+    if kind == "mqueue" and b.mount_label:
+        from pyrunc.compile import labels
+
+        labels.file_label(b, mount)
+    return mount
 
 
 def configure(b: Builder, fs: Slot, options: Options) -> None:
@@ -88,6 +93,12 @@ def configure(b: Builder, fs: Slot, options: Options) -> None:
     for key, value in options.data:
         text = key if value is None else f"{key}={value}"
         b.fsconfig_set(fs, key, value, note=f'option "{text}", {b.note}')
+
+
+def option_text(b: Builder, words: list[str]) -> str:
+    """The options of a file system as mount(2) takes them."""
+    # A label may have commas, which the quotes keep from separating.
+    return ",".join([*words, f'context="{b.mount_label}"'] if b.mount_label else words)
 
 
 def attributes(options: Options) -> int:

@@ -10,6 +10,7 @@ from pyrunc.compile.mounting import (
     configure,
     finish,
     new_mount,
+    option_text,
     set_attributes,
     superblock_flags,
     target,
@@ -231,7 +232,7 @@ def _long_options(b: Builder, mount: "dict[str, Any]", options: Options, root: S
     """Options too long for fsconfig(2): mount(2) on the directory that fchdir(2) has entered, which
     is again no path."""
     fd = target(b, root, mount["destination"], directory=True)
-    data = ",".join(key if value is None else f"{key}={value}" for key, value in options.data)
+    data = option_text(b, [key if value is None else f"{key}={value}" for key, value in options.data])
     b.step("fchdir", fd)
     b.step(
         "mount", mount.get("source", mount["type"]), ".", mount["type"], superblock_flags(options), data,

@@ -32,7 +32,7 @@ def compile_mount(b: Builder, mount: "dict[str, Any]", i: int, options: Options,
             words.append(f"{key}=" + ":".join(_name(path, links, i) for path in separated))
         else:
             words.append(key if value is None else f"{key}={value}")
-    data = ",".join(words)
+    data = mounting.option_text(b, words)
     if len(data) > _MAX_OPTIONS:
         raise Error(
             f"the overlay's options are longer than {_MAX_OPTIONS} bytes even with short names for its "

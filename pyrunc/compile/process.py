@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrunc.compile.facts import Facts
+    from pyrunc.compile.facts import Facts, Request
 
 NOT_FOUND = "executable file not found in $PATH"
 
@@ -55,6 +55,19 @@ def enter_directory(b: Builder, process: "dict[str, Any]") -> None:
     b.getcwd()
     b.expect(SCRATCH, 1, ord("/"), ENOENT, note=f"{cwd} is not inside the container")
     b.origin = ""
+
+
+def label(
+    b: Builder, process: "dict[str, Any]", facts: "Facts", request: "Request", mount_label: str = ""
+) -> None:
+    """SELinux labels, where they are asked for: the first of them is set while the host's /proc is there."""
+    if process.get("selinuxLabel") or mount_label:
+        from pyrunc.compile import labels
+
+        labels.check(process, mount_label, selinux=facts.selinux)
+        b.mount_label = mount_label
+        if request.new_keyring:
+            labels.on_keys(b, process)
 
 
 def before_user_namespace(b: Builder, process: "dict[str, Any]", facts: "Facts") -> None:
@@ -148,11 +161,10 @@ def compile_process(
     look_up(b, paths, process["args"][0])
     created(b)
     b.phase = "exec"
-    profile_name = process.get("apparmorProfile")
-    if profile_name:
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from pyrunc.compile import labels
 
-        labels.apparmor(b, profile_name, enabled=apparmor)
+        labels.on_exec(b, process, apparmor=apparmor)
     if filter is not None:
         from pyrunc.compile import seccomp
 

@@ -37,8 +37,6 @@ def execute(
 ) -> int:
     """Runs a process in the container: the object in `process`, or the container's own with args and
     flags applied. Returns its exit status, or 0 once it runs if detached."""
-    if process_label:
-        raise Error("--process-label is not supported: SELinux labels cannot be set")
     host_facts.check_preserved(preserve_fds)
     directory = Directory.open(rt.root, id)
     try:
@@ -52,6 +50,8 @@ def execute(
             process.update({key: own[key] for key in _SHARED if key in own and not process.get(key)})
         if apparmor:
             process["apparmorProfile"] = apparmor
+        if process_label:
+            process["selinuxLabel"] = process_label
         process["terminal"] = bool(process.get("terminal") or tty)
         terminal = process["terminal"]
         if terminal and detach and not console_socket:
@@ -162,7 +162,7 @@ def _facts(
     facts = Facts(
         record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=posix.geteuid() != 0,
         listen_fds=host_facts.listen_fds(), apparmor=host_facts.has_apparmor(process),
-        limits=host_facts.hard_limits(config, process),
+        selinux=host_facts.has_selinux(process), limits=host_facts.hard_limits(config, process),
     )
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = host_facts.home((process.get("user") or {}).get("uid", 0), record["rootfs"])

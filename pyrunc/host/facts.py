@@ -59,6 +59,7 @@ def gather(
     )
     process = config.get("process") or {}
     facts.apparmor = has_apparmor(process)
+    facts.selinux = has_selinux(process, config.get("linux", {}).get("mountLabel"))
     facts.limits = hard_limits(config, process)
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = home((process.get("user") or {}).get("uid", 0), rootfs)
@@ -149,6 +150,11 @@ def has_apparmor(process: "dict[str, Any]") -> bool:
         return posix.read(fd, 1) == b"Y"
     finally:
         posix.close(fd)
+
+
+def has_selinux(process: "dict[str, Any]", mount_label: str | None = None) -> bool:
+    """Whether labels, if there are any, find SELinux on this host: its file system, and a policy in it."""
+    return bool(process.get("selinuxLabel") or mount_label) and _exists("/sys/fs/selinux/enforce")
 
 
 def hard_limits(config: "dict[str, Any]", process: "dict[str, Any]") -> dict[str, int]:

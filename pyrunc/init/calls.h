@@ -12,7 +12,7 @@
 #define OP_LOAD 10
 #define OP_REFUSE 11
 #define FIRST_CALL 64
-#define CALL_COUNT 57
+#define CALL_COUNT 58
 static const short call_numbers[] = {
   __NR_capset,
   __NR_chdir,
@@ -65,6 +65,7 @@ static const short call_numbers[] = {
   __NR_unshare,
   __NR_write,
   __NR_bpf,
+  __NR_fsetxattr,
   __NR_ioprio_set,
   __NR_sched_setaffinity,
   __NR_sched_setattr,

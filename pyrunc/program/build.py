@@ -15,6 +15,9 @@ _u64x4 = Struct("=4Q").pack
 _u32 = Struct("=I").pack
 _u64x2 = Struct("=2Q").pack
 
+# File systems that take no SELinux label as an option: their content has labels of its own.
+_OWN_LABELS = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
+
 _open_hows: dict[tuple[int, int, int], Data] = {}
 
 # Where struct statx and struct statfs keep what `expect` looks at (x86-64 and aarch64 alike).
@@ -67,15 +70,19 @@ class _Block:
 
 
 class Builder:
-    """Appends steps to a program. See the module's text for `origin`, `phase` and blocks."""
+    """Appends steps to a program. See the module's text for `origin`, `phase` and blocks.
 
-    __slots__ = ("_free", "_top", "note", "origin", "phase", "program")
+    mount_label is the SELinux label of new file systems (/linux/mountLabel), or "".
+    """
+
+    __slots__ = ("_free", "_top", "mount_label", "note", "origin", "phase", "program")
 
     def __init__(self) -> None:
         self.program = Program()
         self.origin = ""
         self.phase = ""
         self.note = ""
+        self.mount_label = ""
         self._free: list[int] = []
         self._top = 0
 
@@ -228,7 +235,13 @@ class Builder:
     # -- mounts --------------------------------------------------------------
 
     def fsopen(self, fstype: str, note: str = "") -> Slot:
-        return self._fd(f"{fstype}fs", (), note, "fsopen", fstype, f.FSOPEN_CLOEXEC)
+        """A file system to be configured, with the label that the container's mounts have."""
+        fs = self._fd(f"{fstype}fs", (), note, "fsopen", fstype, f.FSOPEN_CLOEXEC)
+        if self.mount_label and fstype not in _OWN_LABELS:
+            origin, self.origin = self.origin, "/linux/mountLabel"
+            self.fsconfig_set(fs, "context", self.mount_label, note)
+            self.origin = origin
+        return fs
 
     def fsconfig_set(self, fs: Slot, key: str, value: str | None, note: str = "") -> None:
         if value is None:

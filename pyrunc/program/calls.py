@@ -92,6 +92,7 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unshare": ("", ("CLONE",)),
     "write": ("", ("fd", "str", "size")),
     "bpf": ("fd", ("BPF", "bpf_attr", "size")),
+    "fsetxattr": ("", ("fd", "str", "str", "size", "int")),
     "ioprio_set": ("", ("IOPRIO_WHO", "int", "ioprio")),
     "sched_setaffinity": ("", ("int", "int", "cpu_set")),
     "sched_setattr": ("", ("int", "sched_attr", "int")),

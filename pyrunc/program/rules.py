@@ -64,7 +64,7 @@ def _opened(
         if lineage & INSIDE and not lineage & PROVEN:
             lineage |= PROC
     elif walk.pivot:
-        lineage = INSIDE | PROC
+        lineage = INSIDE | PROC | ATTACHED
     else:
         lineage = HOST
         if path[:6] in ("/proc", "/proc/", b"/proc", b"/proc/"):
@@ -161,7 +161,10 @@ def _expect(walk: Walk, step: Step) -> None:
         elif what == "fstatfs" and width >= 4 and mask & 0xFFFFFFFF == 0xFFFFFFFF:
             assert slot is not None
             index = slot.index
-            if value == f.PROC_SUPER_MAGIC and walk.holder[index] is slot:
+            # In the container any file of a procfs can have been bound over another (CVE-2025-52881):
+            # there the proof is of a directory, from which the file is opened with RESOLVE_NO_XDEV.
+            tells = not walk.pivot or walk.lineage[index] & DIRECTORY
+            if value == f.PROC_SUPER_MAGIC and walk.holder[index] is slot and tells:
                 walk.set(index, walk.state[index], walk.lineage[index] | PROVEN, slot)
     status(walk, step)
 

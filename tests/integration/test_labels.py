@@ -1,5 +1,6 @@
-"""AppArmor profiles: confinement that a process has from its first instruction on."""
+"""AppArmor profiles and SELinux labels: confinement that a process has from its first instruction on."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def profile(box: Box) -> Iterator[str]:
 
 
 @pytest.mark.shows("/process/apparmorProfile")
+@pytest.mark.shows("/process/apparmorProfile")
 def test_the_process_is_confined_by_its_profile(box: Box, profile: str) -> None:
     box.process["apparmorProfile"] = profile
     result = box.run_script(CURRENT)
@@ -56,6 +58,31 @@ def test_exec_has_the_container_s_profile_or_the_one_it_is_given(box: Box, profi
     assert box.exec_sh("cat /proc/self/attr/current", "--apparmor", "unconfined") == "unconfined\n"
 
 
+def test_exec_of_a_process_file_without_a_profile_has_the_container_s(box: Box, profile: str) -> None:
+    """What is confined must not become free because a caller left the profile out."""
+    box.process["apparmorProfile"] = profile
+    box.sleeping()
+    document = {**box.process, "args": ["/bin/cat", "/proc/self/attr/current"]}
+    del document["apparmorProfile"]
+    path = box.place / "process.json"
+    path.write_text(json.dumps(document))
+    assert box.verb("exec", "--process", str(path), box.id).ok().out == f"{profile} (enforce)\n"
+
+
+def test_a_profile_is_not_written_to_what_is_bound_over_the_attribute(box: Box, profile: str) -> None:
+    """CVE-2025-52881: another file of a procfs, which would take the text for its own."""
+    box.process["apparmorProfile"] = profile
+    proc = box.rootfs / "proc"
+    box.hook(
+        "createContainer",
+        f"for name in 1/task/1/attr/apparmor/exec 1/attr/apparmor/exec; do "
+        f"/bin/mount --bind {proc}/sys/kernel/domainname {proc}/$name || exit 1; done",
+    )
+    box.run().failed("/process/apparmorProfile", "attr/apparmor/exec", "mounted over")
+    assert profile not in Path("/proc/sys/kernel/domainname").read_text()
+    box.clean()
+
+
 def test_a_profile_that_is_not_loaded_is_named(box: Box) -> None:
     if not HAS_APPARMOR:
         pytest.skip("this host has no AppArmor")
@@ -75,3 +102,28 @@ def test_a_profile_on_a_host_without_apparmor_is_an_error(box: Box) -> None:
 def test_unconfined_is_no_profile(box: Box) -> None:
     box.process["apparmorProfile"] = "unconfined"
     assert box.sh("echo ran") == "ran\n"
+
+
+# -- SELinux: what it is told where it is on, is in the unit tests
+
+needs_no_selinux = pytest.mark.skipif(
+    Path("/sys/fs/selinux/enforce").exists(), reason="this host has SELinux"
+)
+
+
+@needs_no_selinux
+def test_labels_on_a_host_without_selinux_are_errors(box: Box) -> None:
+    box.process["selinuxLabel"] = "system_u:system_r:container_t:s0"
+    box.run().failed("/process/selinuxLabel", "container_t", "no SELinux")
+    del box.process["selinuxLabel"]
+    box.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    box.run().failed("/linux/mountLabel", "container_file_t", "no SELinux")
+    box.clean()
+
+
+@needs_no_selinux
+def test_exec_with_a_label_on_a_host_without_selinux_is_an_error(box: Box) -> None:
+    box.sleeping()
+    result = box.exec("true", flags=["--process-label", "system_u:system_r:container_t:s0"])
+    result.failed("/process/selinuxLabel", "container_t", "no SELinux", code=255)
+    assert box.status() == "running"

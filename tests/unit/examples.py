@@ -122,6 +122,7 @@ def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tu
         layout=layout,
         home="/root",
         apparmor=True,
+        selinux=True,
         limits={"RLIMIT_NOFILE": 524288},
         kernel_paths={path: KERNEL_PATHS[path] for path in kernel_paths(config)},
     )

@@ -227,7 +227,7 @@ def sample_files(kind: str, verdict: str) -> list[Any]:
 
 
 # Good samples that are refused: what is set there is not supported, or another rule than the schema's.
-REFUSED = {"linux-netdevice", "spec-example"}
+REFUSED = {"linux-netdevice"}
 
 
 @official
@@ -382,11 +382,9 @@ def test_the_generated_module_imports_nothing() -> None:
 ALLOW = "SCMP_ACT_ALLOW"
 
 UNSUPPORTED = [
-    ("/process/selinuxLabel", "system_u:system_r:container_t:s0"),
     ("/linux/netDevices", {"eth0": {}}),
     ("/linux/intelRdt", {}),
     ("/linux/intelRdt", {"closID": ""}),
-    ("/linux/mountLabel", "system_u:object_r:container_file_t:s0"),
     ("/linux/seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}),
     ("/linux/seccomp", {"defaultAction": ALLOW, "listenerPath": "/run/agent.sock"}),
     ("/linux/seccomp", {"defaultAction": ALLOW, "listenerMetadata": "x"}),

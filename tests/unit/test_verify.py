@@ -676,10 +676,33 @@ def test_descriptors_from_before_the_pivot_are_closed_before_start() -> None:
     verify(after(lambda b, s: b.close(s), open_first=lambda b: host(b, "/tmp/file")))  # type: ignore[arg-type,misc]
 
 
+def _write_attribute(b: Builder, *, proven: bool, crossing: bool, whole: bool = True) -> None:
+    """A write to a file of /proc, which is proven as a directory, or (whole=False) as that file."""
+    resolve = f.RESOLVE_BENEATH | (0 if crossing else f.RESOLVE_NO_XDEV)
+    if whole:
+        proc = b.openat2(-100, "/proc", f.O_PATH | f.O_DIRECTORY, resolve=0, name="proc")
+        if proven:
+            _prove(b, proc)
+        fd = b.openat2(proc, "thread-self/attr/exec", f.O_WRONLY, resolve=resolve, name="attribute")
+        b.close(proc)
+    else:
+        fd = b.openat2(-100, "/proc/thread-self/attr/exec", f.O_WRONLY, resolve=resolve, name="attribute")
+        _prove(b, fd)
+    b.write(fd, "label")
+    b.close(fd)
+
+
+def test_an_attribute_is_written_through_a_proc_that_is_proven() -> None:
+    verify(after(lambda b, *_: _write_attribute(b, proven=True, crossing=False)))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda b: b.write(b.openat2(-100, "/proc/sys/x", 1, resolve=0, name="x"), "1"), "PROC_SUPER_MAGIC"),
+        (lambda b: _write_attribute(b, proven=True, crossing=False, whole=False), "PROC_SUPER_MAGIC"),
+        (lambda b: _write_attribute(b, proven=True, crossing=True), "PROC_SUPER_MAGIC"),
+        (lambda b: _write_attribute(b, proven=False, crossing=False), "PROC_SUPER_MAGIC"),
         (lambda b: b.step("pivot_root", ".", "."), "one pivot"),
         (lambda b: b.step("mount_setattr", -100, "/proc", 0, mount_attr(1), 32), "by descriptor"),
         (lambda b: b.step("close_range", 3, 0xFFFFFFFF, 0), "CLOSE_RANGE_CLOEXEC"),
