@@ -180,49 +180,62 @@ def test_a_fork_beyond_the_limit_is_refused(box: Box, limit: int, children: int)
 
 
 @pytest.fixture
-def disk(box: Box) -> tuple[int, int]:
-    """The numbers of the whole disk that the container's root is on."""
-    device = os.stat(box.rootfs).st_dev
-    entry = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
-    if not entry.exists():
-        pytest.skip("temporary files are not on a disk here")
-    if (entry / "partition").exists():
-        entry = entry.resolve().parent
-    major, minor = (entry / "dev").read_text().strip().split(":")
-    return int(major), int(minor)
+def disk(box: Box) -> Iterator[tuple[int, int]]:
+    """The numbers of a block device of one MiB, which the container has as /dev/disk."""
+    file = box.place / "disk"
+    file.write_bytes(bytes(MIB))
+    subprocess.run(["modprobe", "-q", "loop"], check=False)
+    made = subprocess.run(["losetup", "-f", "--show", str(file)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"there are no loop devices: {made.stderr}")
+    name = made.stdout.strip()
+    number = os.stat(name).st_rdev
+    major, minor = os.major(number), os.minor(number)
+    device = {"type": "b", "major": major, "minor": minor}
+    box.linux["devices"] = [{**device, "path": "/dev/disk"}]
+    box.linux["resources"]["devices"].append({**device, "allow": True, "access": "rw"})
+    yield major, minor
+    box.delete("--force")
+    subprocess.run(["losetup", "-d", name], check=True)
 
 
-@pytest.mark.shows("/linux/resources/blockIO/throttleWriteBpsDevice/*/{major,minor,rate}")
-def test_writing_to_a_disk_goes_no_faster_than_its_throttle(box: Box, disk: tuple[int, int]) -> None:
+READ = "dd if=/dev/disk of=/dev/null bs=256k count=4 iflag=direct 2>&1"
+
+
+@pytest.mark.shows("/linux/resources/blockIO/throttleReadBpsDevice/*/{major,minor,rate}")
+def test_a_disk_is_read_no_faster_than_its_throttle(box: Box, disk: tuple[int, int]) -> None:
     limit = {"major": disk[0], "minor": disk[1], "rate": 512 * 1024}
-    box.linux["resources"]["blockIO"] = {"throttleWriteBpsDevice": [limit]}
+    box.linux["resources"]["blockIO"] = {"throttleReadBpsDevice": [limit]}
     start = time.monotonic()
-    box.sh("dd if=/dev/zero of=/tmp/x bs=256k count=4 oflag=direct 2>&1")
+    box.sh(READ)
     assert time.monotonic() - start > 1.0
 
 
-@pytest.mark.shows("/linux/resources/blockIO/throttle{ReadBps,ReadIOPS,WriteIOPS}Device/*/{major,minor,rate}")
-def test_each_throttle_is_what_the_kernel_then_shows(box: Box, pure_v2: bool) -> None:
-    disks = [Path(f"/sys/block/{name}/dev") for name in sorted(os.listdir("/sys/block"))]
-    if not disks:
-        pytest.skip("there is no disk")
-    device = disks[0].read_text().strip()
-    major, minor = map(int, device.split(":"))
+@pytest.mark.shows("/linux/resources/blockIO/throttle{WriteBps,ReadIOPS,WriteIOPS}Device/*/{major,minor,rate}")
+def test_each_throttle_is_what_the_kernel_then_shows(box: Box, disk: tuple[int, int], pure_v2: bool) -> None:
     names = {
         "ReadBps": "read_bps", "WriteBps": "write_bps", "ReadIOPS": "read_iops", "WriteIOPS": "write_iops",
     }  # fmt: skip
     rates = {name: (i + 1) * 10000 for i, name in enumerate(names)}
     box.linux["resources"]["blockIO"] = {
-        f"throttle{name}Device": [{"major": major, "minor": minor, "rate": rate}]
+        f"throttle{name}Device": [{"major": disk[0], "minor": disk[1], "rate": rate}]
         for name, rate in rates.items()
     }
     directory = cgroup_of(box.sleeping(), "blkio")
+    device = f"{disk[0]}:{disk[1]}"
     if pure_v2:
         shown = f"{device} rbps=10000 wbps=20000 riops=30000 wiops=40000\n"
         assert (directory / "io.max").read_text() == shown
         return
     for name, file in names.items():
         assert (directory / f"blkio.throttle.{file}_device").read_text() == f"{device} {rates[name]}\n"
+
+
+def test_a_throttle_for_a_device_that_is_not_there(box: Box) -> None:
+    limit = {"major": 4095, "minor": 7, "rate": 1}
+    box.linux["resources"]["blockIO"] = {"throttleReadBpsDevice": [limit]}
+    box.run().failed("/linux/resources/blockIO/throttleReadBpsDevice/0", "no such device")
+    box.clean()
 
 
 @pytest.mark.shows("/linux/resources/blockIO/{weight,weightDevice/*/weight}")

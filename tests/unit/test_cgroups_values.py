@@ -7,9 +7,11 @@ side, and with v2 alone. PYRUNC_UPDATE_GOLDEN=1 writes the texts anew.
 
 import errno
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cgroups_table import table
 from examples import MACHINES, RESOURCES, resources
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,3 +94,10 @@ def test_whatever_unified_names_stays_in_the_cgroup(name: str) -> None:
             assert [write.file for write in found.writes] == [name]
             assert "/" not in name
             assert "." in name.strip(".")
+
+
+def test_the_document_s_table_is_what_the_code_does() -> None:
+    file = Path(__file__).parents[2] / "docs" / "cgroups.md"
+    before, rest = file.read_text().split("<!-- table -->\n")
+    _, after = rest.split("<!-- end -->\n")
+    compare(file, "<!-- table -->\n".join((before, "\n".join([*table(), "<!-- end -->", after]))))
