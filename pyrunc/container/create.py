@@ -265,13 +265,15 @@ class Creation:
     def _runtime_hooks(self, descriptors: dict[str, int]) -> None:
         from pyrunc import json
         from pyrunc.host import hooks
+        from pyrunc.host.processes import inner_pid
 
         state = records.document(self.request.id, self.record, "creating")
         stopped = {**state, "status": "stopped", "pid": 0}
         self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", stopped))
         for name, status in (("state", "creating"), ("created-state", "created")):
             if name in descriptors:
-                fill(descriptors[name], json.encode({**state, "status": status}).encode())
+                inside = {**state, "status": status, "pid": inner_pid(self.init.pid)}
+                fill(descriptors[name], json.encode(inside).encode())
                 posix.close(descriptors[name])
         for kind in ("prestart", "createRuntime"):
             hooks.run(self.config, kind, state)

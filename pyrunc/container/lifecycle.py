@@ -49,7 +49,12 @@ def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> Non
     if report:
         from pyrunc.container.failed import failed_start
 
-        raise failed_start(rt, directory, record, report)
+        error = failed_start(rt, directory, record, report)
+        if error.pointer.startswith("/hooks/"):
+            # runtime.md, "Lifecycle": the container is stopped and destroyed, and the poststop hooks run.
+            _end(directory, record)
+            _destroy(directory, record)
+        raise error
 
 
 def _hooks(directory: Directory, record: "dict[str, Any]", kind: str, status: str) -> None:

@@ -26,6 +26,16 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def inner_pid(pid: int) -> int:
+    """The process's number in its own PID namespace (proc_pid_status(5), NSpid)."""
+    fd = posix.open(f"/proc/{pid}/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        text = posix.read(fd, 8192)
+    finally:
+        posix.close(fd)
+    return int(text.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])
+
+
 def open_pidfd(pid: int, started: int) -> int:
     """A descriptor of the very process that was recorded, or -1 if it is gone."""
     try:

@@ -5,9 +5,10 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
-from harness import Box, wait_for
+from harness import Box, proc_status, wait_for
 
 KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 INSIDE = {"startContainer"}  # hooks whose path is looked up in the container
@@ -94,16 +95,44 @@ def test_a_hook_gets_the_state_on_stdin(recording: Box, kind: str) -> None:
     assert state["status"] in expected.get(kind, ("creating",))
 
 
+@pytest.mark.beyond_runc("tells the host's number before 1.2")
+@pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
+def test_a_hook_in_the_container_s_namespaces_is_told_the_pid_as_seen_there(recording: Box, kind: str) -> None:
+    """config.md, "POSIX-platform Hooks": the pid is the one that the hook's own namespace has for it."""
+    box = recording
+    record(box, kind, "cat; echo")
+    box.args("/bin/sleep", "1000")
+    box.run("-d").ok()
+    assert json.loads(recorded(box)[-1])["pid"] == 1
+
+
+@pytest.mark.beyond_runc("tells the host's number before 1.2")
+def test_a_hook_in_a_joined_pid_namespace_is_told_the_pid_as_seen_there(
+    recording: Box, new_box: Callable[[], Box]
+) -> None:
+    other = new_box()
+    box = recording
+    box.add_namespace("pid", f"/proc/{other.sleeping()}/ns/pid")
+    record(box, "createContainer", "cat; echo")
+    box.args("/bin/sleep", "1000")
+    box.run("-d").ok()
+    inside = proc_status(box.pid())["NSpid"].split()[-1]
+    assert inside != "1"
+    assert json.loads(recorded(box)[-1])["pid"] == int(inside)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hook_runs_in_its_namespaces(recording: Box, kind: str) -> None:
     """createContainer and startContainer run in the container's, the others in the runtime's."""
     box = recording
-    record(box, kind, "readlink /proc/self/ns/uts; readlink /proc/self/ns/mnt")
+    box.add_namespace("cgroup")
+    names = ("uts", "mnt", "net", "ipc", "pid", "cgroup")
+    record(box, kind, f"for n in {' '.join(names)}; do readlink /proc/self/ns/$n; done")
     box.args("/bin/sleep", "1000")
     box.run("-d").ok()
     pid = box.pid()
-    inside = [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("uts", "mnt")]
-    outside = [os.readlink(f"/proc/self/ns/{n}") for n in ("uts", "mnt")]
+    inside = [os.readlink(f"/proc/{pid}/ns/{n}") for n in names]
+    outside = [os.readlink(f"/proc/self/ns/{n}") for n in names]
     if kind == "poststop":
         box.delete("--force").ok()
     lines = wait_for(lambda: recorded(box), "the hook")
@@ -160,9 +189,34 @@ def test_a_failing_hook_before_the_start_removes_the_container(box: Box, kind: s
         box.clean()
 
 
+@pytest.mark.beyond_runc("leaves the container for delete")
+def test_a_failing_start_container_hook_ends_the_lifecycle_at_start(recording: Box) -> None:
+    """runtime.md, "Lifecycle": the container is stopped and destroyed, and the poststop hooks run, once."""
+    box = recording
+    box.hook("startContainer", "echo why >&2; exit 3")
+    box.script("echo process >> /record")
+    record(box, "poststart", "echo poststart")
+    record(box, "poststop", "cat; echo")
+    box.create().ok()
+    assert recorded(box) == []
+    box.start().failed("/hooks/startContainer/0", "3", "why")
+    assert [json.loads(line)["status"] for line in recorded(box)] == ["stopped"]
+    box.clean()
+
+
 def test_the_message_of_a_failed_hook_has_what_it_said(box: Box) -> None:
     box.hook("createRuntime", "echo the reason >&2; exit 1")
     box.run().failed("/hooks/createRuntime/0", "the reason")
+    box.clean()
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer"])
+def test_poststop_hooks_run_once_after_a_failed_hook_of_run(recording: Box, kind: str) -> None:
+    box = recording
+    box.hook(kind, "exit 1")
+    record(box, "poststop", "cat; echo")
+    box.run().failed(f"/hooks/{kind}/0")
+    assert [json.loads(line)["status"] for line in recorded(box)] == ["stopped"]
     box.clean()
 
 
