@@ -7,7 +7,7 @@ runtime.md, "State". Nothing here knows what a container is.
 
 import fcntl
 import posix
-from errno import EEXIST, ENOENT, ENOSPC, ENOTEMPTY
+from errno import EACCES, EEXIST, ENOENT, ENOSPC, ENOTEMPTY, EROFS
 
 from pyrunc import json
 from pyrunc.errors import Error, NotFound
@@ -35,9 +35,14 @@ def check_id(id: str) -> None:
         )
 
 
-def _explain(error: OSError, what: str) -> Error:
+def _explain(error: OSError, what: str, *, root: bool = False) -> Error:
+    """The error for what cannot be written; root tells that it is the root of states, or below that."""
     text = error.strerror or str(error)
-    remedy = "; free some space there" if error.errno == ENOSPC else ""
+    remedy = ""
+    if error.errno == ENOSPC:
+        remedy = "; free some space there"
+    elif root and error.errno in (EACCES, EROFS) and posix.geteuid():
+        remedy = "; set XDG_RUNTIME_DIR to a directory of yours, or name one with --root"
     return Error(f"cannot write {what}: {text}{remedy}")
 
 
@@ -60,7 +65,10 @@ class Directory:
     def make(cls, root: str, id: str) -> "Directory":
         """Reserves an id. Raises Error when it is taken or the directory cannot be written."""
         check_id(id)
-        root_fd = _open_root(root, make=True)
+        try:
+            root_fd = _open_root(root, make=True)
+        except OSError as error:
+            raise _explain(error, f"the state directory {root}", root=True) from None
         try:
             posix.mkdir(id, 0o700, dir_fd=root_fd)
         except OSError as error:
@@ -70,7 +78,7 @@ class Directory:
                     f"container with given ID already exists: {id}; choose another, or remove it with "
                     f'"pyrunc delete {id}"'
                 ) from None
-            raise _explain(error, f"{root}/{id}") from None
+            raise _explain(error, f"{root}/{id}", root=True) from None
         fd = posix.open(id, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=root_fd)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return cls(root, id, fd, root_fd)
@@ -214,12 +222,13 @@ def _open_root(root: str, *, make: bool) -> int:
     for name in root.split("/"):
         path += name + "/"
         try:
-            posix.mkdir(path, 0o711)
+            # The sticky bit keeps a user's from being tidied away (XDG Base Directory Specification).
+            posix.mkdir(path, 0o1711 if posix.geteuid() else 0o711)
         except FileExistsError:
             pass
         except OSError as error:
             if error.errno != EEXIST and not _is_directory(path):
-                raise _explain(error, f"the state directory {root}") from None
+                raise _explain(error, f"the state directory {root}", root=True) from None
     return posix.open(root, flags)
 
 

@@ -68,7 +68,17 @@ def runtime(common: "dict[str, Any]") -> "Runtime":
 def default_root() -> str:
     """Where state is kept unless --root says otherwise."""
     mine = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    return f"{mine}/pyrunc" if mine and posix.geteuid() else "/run/pyrunc"
+    return f"{mine}/pyrunc" if mine and _ordinary_user() else "/run/pyrunc"
+
+
+def _ordinary_user() -> bool:
+    """Whether the user is not root, or root only inside a user namespace that has another user's
+    environment, as Podman's; runc has the same rule."""
+    if posix.geteuid():
+        return True
+    from pyrunc.host.facts import rootless
+
+    return rootless() and posix.environ.get(b"USER") != b"root"
 
 
 def absolute(path: str) -> str:

@@ -65,8 +65,8 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
 
     compile_process(
         b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
-        apparmor=facts.apparmor, grantable=facts.bounding, may_setgroups=not facts.rootless, home=facts.home,
-        listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
+        apparmor=facts.apparmor, grantable=facts.bounding, groups=namespaces.groups(config, facts),
+        home=facts.home, listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
     )
     return b.program
 
@@ -107,13 +107,13 @@ def _stage_1(
         before_user_namespace(b, config["process"], facts)
     trees: dict[int, Slot] = {}
     tree = None
-    take_trees = own_user and not facts.rootless and spaces.own(f.CLONE_NEWNS)
+    take_trees = own_user and spaces.own(f.CLONE_NEWNS)
     joins_user = any(flag == f.CLONE_NEWUSER for flag, _, _ in spaces.joined)
     b.phase = "join"
     if not joins_user:
         namespaces.join(b, spaces)
         b.phase = "user"
-    if take_trees:
+    if take_trees and facts.copies_mounts:
         # While the privilege in the host's mount namespace is still there.
         tree = rootfs.clone_tree(b, facts)
         trees = mounts.bind_sources(b, config, facts, request)
@@ -134,7 +134,11 @@ def _stage_1(
         b.close(cgroup)
     if plan is not None:
         join_late(b, plan)
-    namespaces.become_root(b, spaces, config, facts.rootless)
+    if take_trees and not facts.copies_mounts and spaces.new & f.CLONE_NEWNS:
+        # As the user who may reach them, which the container's root need not be.
+        tree = rootfs.clone_tree(b, facts)
+        trees = mounts.bind_sources(b, config, facts, request)
+    namespaces.become_root(b, spaces, config, facts)
     if new & late:
         b.origin = "/linux/namespaces"
         b.step("unshare", new & late)

@@ -10,7 +10,7 @@ from errno import ENXIO
 from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
-from pyrunc.compile.namespaces import CLONE_FLAGS
+from pyrunc.compile.namespaces import CLONE_FLAGS, groups
 from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling, label
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.linux import flags as f
@@ -93,7 +93,7 @@ def compile_exec(
 
     compile_process(
         b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
-        apparmor=facts.apparmor, grantable=facts.bounding, may_setgroups=not facts.rootless, home=facts.home,
+        apparmor=facts.apparmor, grantable=facts.bounding, groups=groups(config, facts), home=facts.home,
         listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
     )
     return b.program

@@ -22,6 +22,8 @@ class Facts:
                  keep the process from raising them)
     bounding     the runtime's own capability bounding set, as a mask
     rootless     whether the effective user is not root of the initial user namespace
+    copies_mounts whether it may copy mounts of the mount namespace that the runtime is in
+    setgroups    whether the container's user namespace allows setgroups(2)
     cgroups      the compiled control group plan, or None where none can be used
     layout       where control groups are mounted, or None where they are not
     filter       the compiled seccomp filter, or None without linux.seccomp
@@ -34,9 +36,9 @@ class Facts:
     """
 
     __slots__ = (
-        "apparmor", "bounding", "cgroups", "filter", "home", "kcore", "kernel_paths", "layout", "limits",
-        "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless", "selinux",
-        "sources",
+        "apparmor", "bounding", "cgroups", "copies_mounts", "filter", "home", "kcore", "kernel_paths",
+        "layout", "limits", "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless",
+        "selinux", "setgroups", "sources",
     )
 
     def __init__(
@@ -50,6 +52,8 @@ class Facts:
         bounding: int = (1 << 41) - 1,
         filter: bytes | None = None,
         rootless: bool = False,
+        copies_mounts: bool = True,
+        setgroups: bool = True,
         cgroups: "Plan | None" = None,
         layout: "Layout | None" = None,
         home: str = "",
@@ -68,6 +72,8 @@ class Facts:
         self.bounding = bounding
         self.filter = filter
         self.rootless = rootless
+        self.copies_mounts = copies_mounts
+        self.setgroups = setgroups
         self.cgroups = cgroups
         self.layout = layout
         self.home = home

@@ -117,18 +117,19 @@ def raise_limits(b: Builder, process: "dict[str, Any]", current: dict[str, int])
 
 
 def compile_identity(
-    b: Builder, process: "dict[str, Any]", grantable: int, *, may_setgroups: bool, filtered: bool
+    b: Builder, process: "dict[str, Any]", grantable: int, *, groups: str, filtered: bool
 ) -> tuple[int, int, int] | None:
     """Ids, capabilities and no_new_privs; returns the capability sets that are left for after the
     seccomp filter, if any.
 
-    grantable is the runtime's own bounding set; filtered tells whether there is a filter. Without
+    grantable is the runtime's own bounding set; groups is "set", "kept" or "denied" (see
+    `namespaces.groups`); filtered tells whether there is a filter. Without
     noNewPrivileges a filter can only be installed with CAP_SYS_ADMIN, so where there is a filter
     that capability stays until it is in place.
     """
     user = process.get("user") or {}
     uid, gid = user.get("uid", 0), user.get("gid", 0)
-    groups = user.get("additionalGids") or ()
+    additional = user.get("additionalGids") or ()
     sets = process.get("capabilities")
     capabilities = Capabilities(sets or {}, grantable)
     for reason, names in capabilities.refused.items():
@@ -140,10 +141,11 @@ def compile_identity(
             b.step("prctl", f.PR_CAPBSET_DROP, number, 0, 0, 0)
     b.origin = "/process/user"
     b.step("prctl", f.PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    if may_setgroups:
-        packed = Struct(f"={len(groups)}I").pack(*groups)
-        b.step("setgroups", len(groups), Data("groups", packed, tuple(groups)) if groups else 0)
-    elif groups:
+    if groups == "set":
+        packed = Struct(f"={len(additional)}I").pack(*additional)
+        data = Data("groups", packed, tuple(additional)) if additional else 0
+        b.step("setgroups", len(additional), data)
+    elif groups == "denied" and additional:
         raise Error(
             "additional groups cannot be set in a user namespace where setgroups is denied; map more "
             "group ids with newgidmap (/etc/subgid), or remove the groups",

@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.compile.facts import Facts
+    from pyrunc.program.model import Program
+
 CLONE_FLAGS: dict[str, int] = {
     "pid": f.CLONE_NEWPID,
     "network": f.CLONE_NEWNET,
@@ -67,15 +70,17 @@ def check(config: "dict[str, Any]") -> None:
                 pointer=f"/linux/namespaces/{i}",
             )
         seen.add(kind)
-        if kind == "user" and not namespace.get("path") and not linux.get("uidMappings"):
+        for key in ("uidMappings", "gidMappings"):
+            if kind == "user" and not namespace.get("path") and not linux.get(key):
+                raise Error(
+                    "a new user namespace needs uidMappings and gidMappings", pointer=f"/linux/{key}"
+                )
+    for key in ("uidMappings", "gidMappings"):
+        if linux.get(key) and "user" not in seen:
             raise Error(
-                "a new user namespace needs uidMappings and gidMappings", pointer="/linux/uidMappings"
+                "there are id mappings but no user namespace; add one to /linux/namespaces",
+                pointer=f"/linux/{key}",
             )
-    if linux.get("uidMappings") and "user" not in seen:
-        raise Error(
-            "there are id mappings but no user namespace; add one to /linux/namespaces",
-            pointer="/linux/uidMappings",
-        )
     if linux.get("timeOffsets") and not any(
         n["type"] == "time" and not n.get("path") for n in linux.get("namespaces") or ()
     ):
@@ -121,6 +126,19 @@ def join(b: Builder, namespaces: Namespaces) -> None:
     b.origin = ""
 
 
+def show(path: str, pointer: str) -> "Program":
+    """A program that joins a user namespace and waits, so that the runtime can read its mappings."""
+    b = Builder()
+    b.inherit("report")
+    b.inherit("command")
+    b.phase, b.origin = "join", pointer
+    fd = b.openat2(f.AT_FDCWD, path, f.O_RDONLY, resolve=0, name=path)
+    b.step("setns", fd, f.CLONE_NEWUSER)
+    b.close(fd)
+    b.sync(SYNC_ID_MAPS)
+    return b.program
+
+
 def loopback(b: Builder, namespaces: Namespaces) -> None:
     """Brings the loopback interface of a new network namespace up, which programs count on (netdevice(7))."""
     if not namespaces.new & f.CLONE_NEWNET:
@@ -163,17 +181,24 @@ def new_time(b: Builder, namespaces: Namespaces, config: "dict[str, Any]") -> No
     b.origin = ""
 
 
-def become_root(b: Builder, namespaces: Namespaces, config: "dict[str, Any]", rootless: bool) -> None:
-    """The ids that the first process takes in a user namespace, so that what it makes belongs to its root.
+def groups(config: "dict[str, Any]", facts: "Facts") -> str:
+    """What becomes of the runtime's own supplementary groups: they are replaced ("set"), or stay, by the
+    configuration's wish ("kept", an annotation of crun's) or because a user namespace forbids setgroups(2)
+    ("denied"), as one does that an ordinary user has mapped without newgidmap(1)."""
+    # As crun: anything but "0" asks for it.
+    if (config.get("annotations") or {}).get("run.oci.keep_original_groups", "0") != "0":
+        return "kept"
+    return "set" if facts.setgroups else "denied"
 
-    A single-id mapping made by an ordinary user forbids setgroups(2).
-    """
+
+def become_root(b: Builder, namespaces: Namespaces, config: "dict[str, Any]", facts: "Facts") -> None:
+    """The ids that the first process takes in a user namespace, so that what it makes belongs to its root."""
     if not namespaces.own(f.CLONE_NEWUSER):
         return
     mappings = config["linux"].get("uidMappings")
     if mappings and not any(m["containerID"] == 0 for m in mappings):
         return
-    if not rootless:
+    if groups(config, facts) == "set":
         b.step("setgroups", 0, 0)
     b.step("setresgid", 0, 0, 0)
     b.step("setresuid", 0, 0, 0)

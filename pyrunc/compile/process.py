@@ -142,7 +142,7 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
 
 def compile_process(
     b: Builder, profile: "dict[str, Any] | None", process: "dict[str, Any]", *, filter: bytes | None,
-    apparmor: bool, grantable: int, may_setgroups: bool, home: str, listen_fds: int, preserve_fds: int,
+    apparmor: bool, grantable: int, groups: str, home: str, listen_fds: int, preserve_fds: int,
     created: "Callable[[Builder], None]",
 ) -> None:
     """Everything from the working directory to execve.
@@ -155,7 +155,7 @@ def compile_process(
     identity.rlimits(b, process)
     enter_directory(b, process)
     pending = identity.compile_identity(
-        b, process, grantable, may_setgroups=may_setgroups, filtered=filter is not None
+        b, process, grantable, groups=groups, filtered=filter is not None
     )
     paths = candidates(process)
     look_up(b, paths, process["args"][0])

@@ -116,7 +116,7 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
-        if not self.facts.rootless:
+        if not self.plan.rootless:
             self.program = self._compile()
 
     def _compile(self) -> "Program":
@@ -172,7 +172,7 @@ class Creation:
         self.record = self._new_record()
         directory.write(self.record, creating=True)
         self._make_cgroups()
-        if self.facts.rootless:
+        if self.plan.rootless:
             # Now it is known which control groups there are.
             self.program = self._compile()
             self.record["steps"] = len(self.program.steps)
@@ -196,7 +196,7 @@ class Creation:
         return {
             "version": self.config["ociVersion"],
             "pid": 0,
-            "steps": 0 if self.facts.rootless else len(self.program.steps),
+            "steps": 0 if self.plan.rootless else len(self.program.steps),
             "preserve_fds": self.request.preserve_fds,
             "started": 0,
             "bundle": self.request.bundle,
@@ -251,7 +251,7 @@ class Creation:
             if point == SYNC_ID_MAPS:
                 from pyrunc.host import idmaps
 
-                idmaps.write(init.pid, self.config["linux"], rootless=self.facts.rootless)
+                idmaps.write(init.pid, self.config["linux"])
             elif point == SYNC_HOOKS:
                 self._runtime_hooks(descriptors)
             elif point == SYNC_COPY_UP:

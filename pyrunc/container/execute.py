@@ -160,10 +160,15 @@ def _facts(
         for warning in warnings:
             log.warning(warning)
     facts = Facts(
-        record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=posix.geteuid() != 0,
+        record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=host_facts.rootless(),
         listen_fds=host_facts.listen_fds(), apparmor=host_facts.has_apparmor(process),
         selinux=host_facts.has_selinux(process), limits=host_facts.hard_limits(config, process),
     )
+    namespaces = config.get("linux", {}).get("namespaces") or ()
+    if facts.rootless or any(namespace["type"] == "user" for namespace in namespaces):
+        from pyrunc.host import userns
+
+        facts.setgroups = userns.allows_setgroups(record["pid"])
     if not any(variable.startswith("HOME=") for variable in process.get("env") or ()):
         facts.home = host_facts.home((process.get("user") or {}).get("uid", 0), record["rootfs"])
     return facts

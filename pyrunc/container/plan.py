@@ -4,6 +4,7 @@ from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
 from pyrunc.config.load import load
 from pyrunc.host.facts import gather
+from pyrunc.host.facts import rootless as unprivileged
 from pyrunc.program.verify import verify
 
 TYPE_CHECKING = False
@@ -30,6 +31,12 @@ def facts_for(
             "--systemd-cgroup has no effect: cgroups are made through the cgroup file system, and "
             "/linux/cgroupsPath is taken as a path"
         )
+    setgroups = None
+    for namespace in config.get("linux", {}).get("namespaces") or ():
+        if namespace["type"] == "user" and namespace.get("path"):
+            from pyrunc.host import userns
+
+            setgroups = userns.adopt(config)
     layout = find_layout()
     rootless = is_rootless(rt)
     plan = cgroups.plan(config, layout, id, rootless=rootless)
@@ -45,14 +52,18 @@ def facts_for(
     facts = gather(
         config, bundle, filter=filter, layout=layout, cgroups=plan, pivot=pivot, need_sources=need_sources,
     )
+    if facts.rootless:
+        from pyrunc.host import userns
+
+        userns.describe(facts, config, run=need_sources)
+    if setgroups is not None:
+        facts.setgroups = setgroups
     return facts, plan
 
 
 def is_rootless(rt: "Runtime") -> bool:
-    """Whether the runtime goes without root's privileges."""
-    import posix
-
-    return posix.geteuid() != 0 if rt.rootless is None else rt.rootless
+    """Whether the runtime does without the cgroups that it may not make (--rootless)."""
+    return unprivileged() if rt.rootless is None else rt.rootless
 
 
 def plan(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KERNEL = (5, 12)
 _O_PATH = posix.O_PATH | posix.O_CLOEXEC
 _MAX_PASSWD = 1 << 20
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
 def check_kernel(release: str) -> None:
@@ -42,14 +43,14 @@ def gather(
     """The facts for a configuration. need_sources is False for `plan`, which runs nothing and need
     not be able to see what it would mount."""
     check_kernel(posix.uname().release)
-    _check_namespaces(config)
+    check_namespaces(config)
     rootfs = _rootfs(config, bundle)
     facts = Facts(
         rootfs,
         sources=_sources(config, bundle, need_sources),
         bounding=bounding(),
         filter=filter,
-        rootless=posix.geteuid() != 0,
+        rootless=rootless(),
         cgroups=cgroups,
         layout=layout,
         links=_links(config, bundle),
@@ -183,7 +184,13 @@ def bounding() -> int:
     return int(text.partition(b"\nCapBnd:")[2].split(None, 1)[0], 16)
 
 
-def _check_namespaces(config: "dict[str, Any]") -> None:
+def rootless() -> bool:
+    """Whether the runtime is not root of the initial user namespace."""
+    return posix.geteuid() != 0 or posix.stat("/proc/self/ns/user").st_ino != _INITIAL_USER_NAMESPACE
+
+
+def check_namespaces(config: "dict[str, Any]") -> None:
+    """Raises Error for a path that is not a namespace of the type that it is to be."""
     for i, namespace in enumerate(config.get("linux", {}).get("namespaces") or ()):
         path = namespace.get("path")
         if not path:

@@ -9,28 +9,33 @@ import posix
 
 from pyrunc.compile.syncs import SYNC_ID_MAPS
 from pyrunc.errors import Error
+from pyrunc.host.launch import memory_file
 from pyrunc.host.processes import exit_status, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pyrunc.compile.idmaps import Mapping
 
+_MAX_OUTPUT = 1024
 _HELPERS = {"uid": "newuidmap", "gid": "newgidmap"}
 
 
-def write(pid: int, linux: "dict[str, Any]", *, rootless: bool) -> None:
+def write(pid: int, linux: "dict[str, Any]") -> None:
     """Writes both mappings for the process, which is alone in a new user namespace."""
+    # Root of a user namespace has the privilege for the ids that are mapped there.
+    ordinary = posix.geteuid() != 0
     for kind in ("uid", "gid"):
         mappings = linux.get(f"{kind}Mappings") or ()
         pointer = f"/linux/{kind}Mappings"
         if not mappings:
             raise Error("a new user namespace needs these mappings", pointer=pointer)
-        if rootless and not _own_id_only(kind, mappings):
+        if ordinary and not own_id_only(kind, mappings):
             _with_helper(pid, kind, mappings, pointer)
             continue
-        if rootless and kind == "gid":
+        if ordinary and kind == "gid":
             # user_namespaces(7): an unprivileged process must deny setgroups(2) first
             _write(f"/proc/{pid}/setgroups", "deny", pointer)
         text = "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
@@ -64,7 +69,8 @@ def user_namespace(mapping: "Mapping") -> int:
         reap(init.pid)
 
 
-def _own_id_only(kind: str, mappings: "list[dict[str, Any]]") -> bool:
+def own_id_only(kind: str, mappings: "Sequence[dict[str, Any]]") -> bool:
+    """Whether a user may write the mapping, which has no id but the user's own."""
     own = posix.geteuid() if kind == "uid" else posix.getegid()
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own
 
@@ -88,14 +94,33 @@ def _with_helper(pid: int, kind: str, mappings: "list[dict[str, Any]]", pointer:
     args = [helper, str(pid)]
     for mapping in mappings:
         args += [str(mapping["containerID"]), str(mapping["hostID"]), str(mapping["size"])]
-    remedy = f"install uidmap and give the user a range in /etc/sub{kind}, or map only the user's own id"
-    for directory in ("/usr/bin", "/bin", "/usr/local/bin"):
+    remedy = f"give the user a range in /etc/sub{kind} that holds these ids, or map only the user's own id"
+    said = memory_file("said", b"", seal=False)
+    try:
+        status = _run(helper, args, said)
+        text = posix.pread(said, _MAX_OUTPUT, 0).decode("utf-8", "replace").strip()
+    finally:
+        posix.close(said)
+    if status is None:
+        raise Error(f"{helper} is not in $PATH; install the package uidmap, and {remedy}", pointer=pointer)
+    if status:
+        raise Error(
+            f"{helper} failed with exit status {status}" + (f" ({text})" if text else "") + f"; {remedy}",
+            pointer=pointer,
+        )
+
+
+def _run(helper: str, args: list[str], output: int) -> int | None:
+    """The exit status of a program in $PATH, None where it is not there."""
+    path = posix.environ.get(b"PATH", b"/usr/local/bin:/usr/bin:/bin").decode("utf-8", "surrogateescape")
+    actions = [(posix.POSIX_SPAWN_DUP2, output, number) for number in (1, 2)]
+    for directory in path.split(":"):
         try:
-            child = posix.posix_spawn(f"{directory}/{helper}", args, posix.environ)
-        except FileNotFoundError:
+            # Signals that a foreground `run` holds back are not the helper's to miss.
+            child = posix.posix_spawn(
+                f"{directory or '.'}/{helper}", args, posix.environ, file_actions=actions, setsigmask=()
+            )
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
-        status = exit_status(reap(child))
-        if status:
-            raise Error(f"{helper} failed with exit status {status}; {remedy}", pointer=pointer)
-        return
-    raise Error(f"{helper} is not installed; {remedy}", pointer=pointer)
+        return exit_status(reap(child))
+    return None

@@ -68,6 +68,7 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("chdir", ENOTDIR): "it is no directory",
     ("clone", EINVAL): "the kernel lacks one of the namespaces; remove it from linux.namespaces",
     ("clone", ENOSPC): "too many namespaces; raise user.max_*_namespaces (sysctl)",
+    ("clone", EACCES): "the runtime's user may not move a process into the cgroup from where the runtime is",
     ("clone", EPERM): "new namespaces need root, or a user namespace among them",
     ("clone", EBUSY): "the cgroup takes no processes; it has controllers enabled for its children",
     ("clone", EUSERS): "user namespaces are nested too deep",
@@ -153,8 +154,15 @@ REMEDIES: dict[tuple[str, int], str] = {
 
 def remedy(call: str, errno: int, step: Step) -> str:
     """What to do, or "". step tells more where the call and the errno do not suffice."""
+    if errno == EPERM and call == "fsopen" and step.args[0] == "sysfs":
+        return (
+            "a user namespace may mount sysfs only with a network namespace of its own; add one to "
+            "/linux/namespaces, or bind the host's /sys (type none, source /sys, options rbind, ro)"
+        )
     if errno == EINVAL and call == "fsconfig" and len(step.args) > 2:
         key = step.args[2]
+        if key in ("uid", "gid"):
+            return f"the {key} is not mapped in the container's user namespace; map it, or remove the option"
         if isinstance(key, str):
             return f'the kernel\'s file system refused the option "{key}"; correct or remove it'
     if call == "mount_setattr" and len(step.args) > 3:

@@ -97,7 +97,7 @@ def test_a_hook_gets_the_state_on_stdin(recording: Box, kind: str) -> None:
 
 @pytest.mark.beyond_runc("tells the host's number before 1.2")
 @pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
-def test_a_hook_in_the_container_s_namespaces_is_told_the_pid_as_seen_there(recording: Box, kind: str) -> None:
+def test_a_hook_inside_the_container_is_told_the_pid_as_seen_there(recording: Box, kind: str) -> None:
     """config.md, "POSIX-platform Hooks": the pid is the one that the hook's own namespace has for it."""
     box = recording
     record(box, kind, "cat; echo")

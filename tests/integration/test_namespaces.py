@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ALL_NAMESPACES, Box, namespace
+from harness import ALL_NAMESPACES, Box, namespace, proc_status
 
 
 @pytest.mark.shows("/linux/namespaces/*/type")
@@ -221,6 +221,115 @@ def test_a_user_namespace_is_joined_by_path(box: Box, new_box: Callable[[], Box]
     assert namespace(pid, "network") == namespace(target, "network")
     assert os.stat(f"/proc/{pid}").st_uid == 100000
     assert box.exec_sh("id -u") == "0\n"
+
+
+@pytest.fixture
+def owner(new_box: Callable[[], Box]) -> Box:
+    """Another container that runs, with a user namespace that owns its other namespaces."""
+    box = new_box()
+    box.user_namespace()
+    box.sleeping()
+    return box
+
+
+def joining(box: Box, path: str) -> Box:
+    """The box's files for the ids of that user namespace, which it joins, without any mappings."""
+    box.user_namespace()
+    del box.linux["uidMappings"], box.linux["gidMappings"]
+    box.add_namespace("user", path)
+    return box
+
+
+@pytest.mark.shows("/linux/namespaces/*/path")
+@pytest.mark.beyond_runc("reads the mappings of a joined namespace since 1.2")
+def test_every_namespace_of_another_container_is_joined_with_its_user_namespace(box: Box, owner: Box) -> None:
+    """A pod's containers: what the user namespace owns is entered after it."""
+    target = owner.pid()
+    joining(box, f"/proc/{target}/ns/user")
+    box.config.pop("hostname")
+    for kind in ("network", "ipc", "uts", "pid"):
+        box.add_namespace(kind, f"/proc/{target}/ns/{ALL_NAMESPACES[kind]}")
+    pid = box.sleeping()
+    for kind in ("user", "network", "ipc", "uts", "pid"):
+        assert namespace(pid, kind) == namespace(target, kind)
+    assert namespace(pid, "mount") != namespace(target, "mount")
+    assert box.exec_sh("id -u; hostname") == "0\nbox\n"
+
+
+@pytest.mark.beyond_runc("reads the mappings of a joined namespace since 1.2")
+def test_a_user_namespace_is_joined_with_a_network_namespace_that_the_host_owns(
+    box: Box, owner: Box, other: Box
+) -> None:
+    """Which is entered before it: from inside, nobody has the privilege."""
+    joining(box, f"/proc/{owner.pid()}/ns/user")
+    box.add_namespace("network", f"/proc/{other.pid()}/ns/net")
+    box.mounts[:] = [m for m in box.mounts if m["type"] != "sysfs"]
+    pid = box.sleeping()
+    assert namespace(pid, "user") == namespace(owner.pid(), "user")
+    assert namespace(pid, "network") == namespace(other.pid(), "network")
+    assert box.exec_sh("id -u") == "0\n"
+
+
+def test_a_new_user_namespace_with_a_network_namespace_that_the_host_owns(box: Box, other: Box) -> None:
+    """Docker's --userns-remap with --network container:…"""
+    box.user_namespace()
+    box.add_namespace("network", f"/proc/{other.pid()}/ns/net")
+    box.mounts[:] = [m for m in box.mounts if m["type"] != "sysfs"]
+    pid = box.sleeping()
+    assert namespace(pid, "network") == namespace(other.pid(), "network")
+    assert box.exec_sh("readlink /proc/self/ns/net") == namespace(other.pid(), "network") + "\n"
+
+
+@pytest.mark.shows("/linux/uidMappings", "/linux/gidMappings")
+@pytest.mark.beyond_runc("accepts them since 1.2")
+def test_mappings_beside_a_joined_user_namespace_have_to_be_its_own(box: Box, owner: Box) -> None:
+    """containerd and CRI-O write both."""
+    box.user_namespace()
+    box.add_namespace("user", f"/proc/{owner.pid()}/ns/user")
+    assert box.sh("id -u; cat /proc/self/uid_map").split() == ["0", "0", "100000", "65536"]
+    box.linux["gidMappings"][0]["size"] = 10
+    box.run().failed("/linux/gidMappings", "0 100000 65536", "remove")
+    box.clean()
+
+
+@pytest.mark.beyond_runc("reads the mappings of a joined namespace since 1.2")
+def test_a_user_namespace_kept_by_a_bind_mount_is_joined(box: Box, owner: Box) -> None:
+    """CRI-O pins the namespaces of its pods."""
+    where = box.place / "userns"
+    where.touch()
+    subprocess.run(["mount", "--bind", f"/proc/{owner.pid()}/ns/user", where], check=True)
+    try:
+        joining(box, str(where))
+        box.process["user"] = {"uid": 7, "gid": 8, "additionalGids": [9]}
+        pid = box.sleeping()
+        assert namespace(pid, "user") == namespace(owner.pid(), "user")
+        assert os.stat(f"/proc/{pid}").st_uid == 100007
+        assert proc_status(pid)["Groups"].split() == ["100009"]
+        box.linux["uidMappings"] = [{"containerID": 0, "hostID": 5, "size": 1}]
+        box.delete("--force").ok()
+        box.run().failed("/linux/uidMappings", "0 100000 65536")
+        box.delete("--force").ok()
+    finally:
+        subprocess.run(["umount", where], check=True)
+
+
+def test_a_user_namespace_whose_mapping_has_no_root(box: Box) -> None:
+    box.user_namespace()
+    for key in ("uidMappings", "gidMappings"):
+        box.linux[key] = [{"containerID": 1000, "hostID": 101000, "size": 10}]
+    box.process["user"] = {"uid": 1001, "gid": 1002}
+    box.config["mounts"] = [m for m in box.mounts if m["destination"] == "/proc"]
+    for directory, _, _ in os.walk(box.rootfs):
+        os.chmod(directory, 0o777)
+    pid = box.sleeping()
+    assert os.stat(f"/proc/{pid}").st_uid == 101001
+
+
+def test_a_new_user_namespace_needs_both_mappings(box: Box) -> None:
+    box.user_namespace()
+    del box.linux["gidMappings"]
+    box.run().failed("/linux/gidMappings")
+    box.clean()
 
 
 def test_a_network_namespace_made_by_ip_netns_is_joined(box: Box) -> None:

@@ -1,0 +1,69 @@
+"""A user made for the tests, with subordinate ids, and verbs that it runs."""
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Box, Result
+
+LOCK = Path("/run/lock/pyrunc-test-user")
+
+
+class User:
+    """An ordinary user: name, uid, gid; sub is the first of its 65536 subordinate user and group ids."""
+
+    def __init__(self, name: str, uid: int, gid: int, sub: int) -> None:
+        self.name, self.uid, self.gid, self.sub = name, uid, gid, sub
+
+    def ids(self) -> dict[str, Any]:
+        """What subprocess needs to run as the user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def _tool(*words: str) -> None:
+    # The tools lock the files that they change, and fail at once where others hold the lock.
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+
+
+@contextmanager
+def user(name: str, sub: int) -> Iterator[User]:
+    """Makes a user for the time of the block."""
+    _tool("useradd", "--no-create-home", "--shell", "/bin/false", name)
+    try:
+        for kind in ("uid", "gid"):
+            ranges = Path(f"/etc/sub{kind}").read_text() if Path(f"/etc/sub{kind}").exists() else ""
+            for line in ranges.splitlines():
+                owner, first, count = line.split(":")
+                if owner == name:
+                    _tool("usermod", f"--del-sub{kind}s", f"{first}-{int(first) + int(count) - 1}", name)
+            _tool("usermod", f"--add-sub{kind}s", f"{sub}-{sub + 65535}", name)
+        import pwd
+
+        entry = pwd.getpwnam(name)
+        yield User(name, entry.pw_uid, entry.pw_gid, sub)
+    finally:
+        _tool("userdel", name)
+
+
+def verb(box: Box, ids: dict[str, Any], *words: str, **options: Any) -> Result:
+    """A verb as another user (what subprocess takes), who has to be able to reach the command."""
+    try:
+        return box.verb(*words, **ids, **options)
+    except PermissionError:
+        pytest.skip("the command lies in a directory that is closed to other users")
+
+
+def chown_tree(path: Path, uid: int, gid: int) -> None:
+    """Gives a directory and what is in it to a user."""
+    os.chown(path, uid, gid)
+    for directory, directories, files in os.walk(path):
+        for name in (*directories, *files):
+            os.lchown(os.path.join(directory, name), uid, gid)
