@@ -204,7 +204,9 @@ class Creation:
             "created": records.timestamp(time_ns()),
             "annotations": self.config.get("annotations") or {},
             "cgroups": cgroups,
+            "mounts": records.mounts(self.plan),
             "freezer": records.freezer_file(cgroups),
+            "shared_pids": not self.own_pid_namespace(),
         }
 
     def _make_cgroups(self) -> None:

@@ -3,6 +3,7 @@
 It only looks, and takes no lock. The documents are runc's (types/events.go).
 """
 
+import posix
 from time import monotonic
 
 from pyrunc.container import record as records
@@ -30,7 +31,6 @@ def follow(rt: "Runtime", id: str, interval: float, tell: "Callable[[dict[str, A
     """Passes a stats event to `tell` every interval seconds, and an oom event whenever the kernel has
     killed for want of memory. Returns when the container's process has ended, or nobody reads
     standard output any more."""
-    import posix
     from select import POLLERR, POLLHUP, POLLIN, poll
 
     from pyrunc.host.cgroups import oom
@@ -83,9 +83,21 @@ def _running(rt: "Runtime", id: str) -> "dict[str, Any]":
         record = directory.read()
         if records.status(directory, record) == "stopped":
             raise _stopped(id)
+        records.locate(record)
+        records.check_cgroup(record)
+        if not any(map(_exists, record["cgroups"]["directories"].values())):
+            raise Error(f"the cgroups of the container {id} have gone, which would know what it uses")
         return record
     finally:
         directory.close()
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _stopped(id: str) -> Error:

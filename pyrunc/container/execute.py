@@ -124,6 +124,8 @@ def _launch(
 
         request.console_size = foreground.window_size()
     facts = _facts(rt, config, process, record)
+    records.locate(record)
+    below = below or _below(record)
     program = compile_exec(config, process, facts, request, record["cgroups"], below)
     verify(program)
     for pointer, text in program.warnings:
@@ -146,6 +148,31 @@ def _launch(
     finally:
         for fd in descriptors.values():
             posix.close(fd)
+
+
+def _below(record: "dict[str, Any]") -> list[str]:
+    """Where the first process is, as --cgroup has it, if on cgroup v2 it has moved to a cgroup below the
+    container's and left that one to its controllers: no process can be in such a one (cgroups(7), "no
+    internal processes"). systemd does that as a container's init."""
+    v2 = record["cgroups"]["directories"].get("")
+    if not v2:
+        return []
+    try:
+        with open(f"{v2}/cgroup.subtree_control", "rb") as file:
+            if not file.read().strip():
+                return []
+        with open(f"/proc/{record['pid']}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []  # it has gone, which a later step says better
+    path = next((line[3:] for line in lines if line.startswith("0::")), "")
+    # Its beginning is the end of the container's own directory; what is left is below that one.
+    names = path.split("/")
+    for count in range(len(names), 1, -1):
+        if v2.endswith("/".join(names[:count])):
+            inner = "/".join(names[count:])
+            return [f":{inner}"] if inner else []
+    return []
 
 
 def _facts(

@@ -69,8 +69,15 @@ def pids(rt: "Runtime", id: str) -> list[int]:
     directory = store.Directory.open(rt.root, id, lock=False)
     try:
         record = directory.read()
+        records.locate(record)
         if records.alive(record):
             records.check_cgroup(record)
-        return members.pids(record["cgroups"])
+        found = members.pids(record["cgroups"])
+        if record["pid"] not in found and records.alive(record):
+            raise Error(
+                f"the first process of the container {id}, {record['pid']}, is not in the container's cgroup "
+                "any more, which tells its processes from others"
+            )
+        return found
     finally:
         directory.close()

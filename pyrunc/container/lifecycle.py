@@ -77,7 +77,7 @@ def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
     try:
         record = directory.read()
         if all and (signal != _SIGKILL or record["cgroups"]["directories"]):
-            _kill_all(record, signal)
+            _kill_all(id, record, signal)
             return
         # Without a cgroup SIGKILL goes to the first process, with which a PID namespace ends.
         pidfd = open_pidfd(record["pid"], record["started"]) if record["pid"] else -1
@@ -86,15 +86,29 @@ def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
         posix.close(pidfd)
         if signal == _SIGKILL:
             _let_die(directory, record)
+            if record["shared_pids"]:
+                # What the first process has started does not end with it.
+                from pyrunc.host.cgroups import members
+
+                records.locate(record)
+                members.kill_all(record["cgroups"], signal)
     finally:
         directory.close()
 
 
-def _kill_all(record: "dict[str, Any]", signal: int) -> None:
+def _kill_all(id: str, record: "dict[str, Any]", signal: int) -> None:
     from pyrunc.host.cgroups import members
 
-    if records.alive(record):
-        records.check_cgroup(record)
+    records.locate(record)
+    if not records.alive(record):
+        members.kill_all(record["cgroups"], signal)
+        return
+    records.check_cgroup(record)
+    if record["pid"] not in members.pids(record["cgroups"]):
+        raise Error(
+            f"the first process of the container {id}, {record['pid']}, is not in the container's cgroup any "
+            f"more, which tells its processes from others; signal it without --all"
+        )
     members.kill_all(record["cgroups"], signal)
 
 
@@ -198,6 +212,7 @@ def _destroy(directory: Directory, record: "dict[str, Any]") -> None:
     """Undoes what create did, and runs the poststop hooks (runtime.md, "Lifecycle", last steps)."""
     from pyrunc.host.cgroups import members, tree
 
+    records.locate(record)
     members.kill_all(record["cgroups"], _SIGKILL)
     tree.destroy(record["cgroups"])
     data = directory.get(records.CONFIG) if directory.has(records.CONFIG) else b""
@@ -244,6 +259,7 @@ def _freeze(rt: "Runtime", id: str, allowed: tuple[str, ...], verb: str, action:
             raise Error(f"cannot {verb} the container {id}: it is {status}, not {' or '.join(allowed)}")
         from pyrunc.host.cgroups import members
 
+        records.locate(record)
         {"freeze": members.freeze, "thaw": members.thaw}[action](record["cgroups"])
     finally:
         directory.close()

@@ -2,8 +2,10 @@
 
 The record holds `pid` and `started` (clock ticks since boot, which with the number identify the
 process; pid 0 while there is none), `creating`, `bundle`, `rootfs`, `created`, `annotations`, `version`,
-`cgroups` (see compile.cgroups), `freezer`, the file that tells whether the container is paused, and
-`steps` and `preserve_fds`, from which the program can be found again that init is in.
+`cgroups` (see compile.cgroups), `mounts`, where their hierarchies were, by controller, `freezer`, the file
+that tells whether the container is paused, `shared_pids`, whether its processes are in a PID namespace with
+others, `steps` and `preserve_fds`, from which the program can be found again that init is in, and after
+an update `resources`, those in force.
 The status is never stored, but follows from the process, the freezer and the start socket.
 """
 
@@ -18,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.compile.cgroups import Plan
     from pyrunc.state import Directory
 
 CONFIG = "config.json"
@@ -32,11 +35,36 @@ def freezer_file(cgroups: "dict[str, Any] | None") -> str:
     return f"{directories['']}/cgroup.freeze" if "" in directories else ""
 
 
-def _frozen(path: str) -> bool:
+def mounts(plan: "Plan") -> dict[str, str]:
+    """Where the hierarchies of a plan's cgroups are mounted, by controller ("" for v2)."""
+    layout = plan.settings.layout
+    points = layout.v1 if layout.v2 is None else {**layout.v1, "": layout.v2}
+    return {name: points[name] for name in plan.directories if name in points}
+
+
+def locate(record: "dict[str, Any]") -> None:
+    """Sees to it that the record names the cgroups where they are now: their hierarchies may have been
+    mounted elsewhere since the container was created."""
+    for mount in dict.fromkeys(record["mounts"].values()):
+        try:
+            posix.stat(f"{mount}/cgroup.procs")
+        except OSError:
+            from pyrunc.host.cgroups import moved
+
+            moved.relocate(record["cgroups"], record["mounts"])
+            record["freezer"] = freezer_file(record["cgroups"])
+            record["mounts"] = {}
+            return
+
+
+def _frozen(record: "dict[str, Any]") -> bool:
+    path = record["freezer"]
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
-        return False  # the cgroup has gone, and with it all that could be frozen
+        locate(record)
+        # Else the cgroup has gone, and with it all that could be frozen.
+        return bool(record["freezer"]) and record["freezer"] != path and _frozen(record)
     try:
         return posix.read(fd, 16).strip() in _FROZEN
     finally:
@@ -71,7 +99,7 @@ def status(directory: "Directory", record: "dict[str, Any]") -> str:
         return "creating" if not record["pid"] or alive(record) else "stopped"
     if not alive(record):
         return "stopped"
-    if record["freezer"] and _frozen(record["freezer"]):
+    if record["freezer"] and _frozen(record):
         return "paused"
     return "created" if directory.has(SOCKET) else "running"
 

@@ -37,6 +37,7 @@ def update(
         status = records.status(directory, record)
         if status in ("stopped", "creating"):
             raise Error(f"cannot update the container {id}: it is {status}")
+        records.locate(record)
         records.check_cgroup(record)
         before = resources(directory, record)
         back = _change_rdt(directory, l3_cache, memory_bandwidth)

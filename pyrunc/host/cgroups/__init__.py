@@ -7,4 +7,5 @@ One module for each, so that a verb loads only what it uses:
   change    other limits while they run, and the old ones back where that fails
   stats     what they have used
   oom       waiting for the OOM killer
+  moved     where they are when the hierarchies are mounted elsewhere
 """
