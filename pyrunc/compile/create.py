@@ -7,7 +7,7 @@ appends its steps; the order here is the order in which the kernel can do them.
 from pyrunc.compile import devices, kernel, masks, mounts, namespaces, rootfs
 from pyrunc.compile.cgroups import join, join_late
 from pyrunc.compile.paths import components, open_or_create
-from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling, label
+from pyrunc.compile.process import all_cpus, before_user_namespace, compile_process, compile_scheduling, label
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
@@ -134,6 +134,7 @@ def _stage_1(
         b.close(cgroup)
     if plan is not None:
         join_late(b, plan)
+    all_cpus(b)
     if take_trees and not facts.copies_mounts and spaces.new & f.CLONE_NEWNS:
         # As the user who may reach them, which the container's root need not be.
         tree = rootfs.clone_tree(b, facts)

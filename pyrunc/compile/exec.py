@@ -11,7 +11,13 @@ from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
 from pyrunc.compile.namespaces import CLONE_FLAGS, groups
-from pyrunc.compile.process import before_user_namespace, compile_process, compile_scheduling, label
+from pyrunc.compile.process import (
+    all_cpus,
+    before_user_namespace,
+    compile_process,
+    compile_scheduling,
+    label,
+)
 from pyrunc.compile.syncs import SYNC_CREATED
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -48,8 +54,9 @@ def compile_exec(
     b.step("umask", 0)
     kernel.compile_oom_score(b, process)
     label(b, process, facts, request)
-    affinity = process.get("execCPUAffinity")
-    if affinity:
+    affinity = process.get("execCPUAffinity") or {}
+    pinned = affinity.get("initial") or affinity.get("final")
+    if pinned:
         from pyrunc.compile import scheduling
 
         scheduling.affinity(b, process, "initial")
@@ -60,8 +67,10 @@ def compile_exec(
         # comes before setns, so that no descriptor of the host's enters the container.
         b.clone(0, cgroup)
         b.close(cgroup)
-    if affinity:
+    if pinned:
         scheduling.affinity(b, process, "final")
+    else:
+        all_cpus(b)
     if flags & f.CLONE_NEWUSER:
         before_user_namespace(b, process, facts)
     b.phase = "join"

@@ -3,13 +3,13 @@
 config.md, "Process". `create`, `run` and `exec` share all of this.
 """
 
-from errno import EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EINVAL, ENOENT, ENOSYS, ENOTDIR, EPERM, EROFS
 
 from pyrunc.compile import identity
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATX_MODE, Builder, vector
-from pyrunc.program.model import SCRATCH
+from pyrunc.program.model import SCRATCH, Data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.compile.facts import Facts, Request
+
+# As many as kernels are built for.
+_ALL_CPUS = Data("cpu_set", b"\xff" * 1024, ("0-8191",))
 
 NOT_FOUND = "executable file not found in $PATH"
 
@@ -55,6 +58,15 @@ def enter_directory(b: Builder, process: "dict[str, Any]") -> None:
     b.getcwd()
     b.expect(SCRATCH, 1, ord("/"), ENOENT, note=f"{cwd} is not inside the container")
     b.origin = ""
+
+
+def all_cpus(b: Builder) -> None:
+    """Lets the process run on every CPU of its cgroup. Since Linux 6.2 the affinity that the runtime's
+    caller has, which may be an engine's own, would stay in force there (sched_setaffinity(2))."""
+    done = b.slot("affinity")
+    size = len(_ALL_CPUS.payload)
+    b.step("sched_setaffinity", 0, size, _ALL_CPUS, tolerate=(EINVAL, EPERM, ENOSYS), out=done)
+    b.release(done)
 
 
 def label(

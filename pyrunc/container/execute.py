@@ -105,9 +105,15 @@ def _process(
         known = process.setdefault("user", {}).get("additionalGids") or []
         process["user"]["additionalGids"] = [*known, *additional_gids]
     if caps:
+        # Never inheritable: a file with inheritable capabilities would gain what was not asked for
+        # (CVE-2022-29162). What the configuration has made so can be ambient, for users but root.
         sets = process.setdefault("capabilities", {})
         for kind in ("bounding", "effective", "permitted"):
             sets[kind] = [*(sets.get(kind) or ()), *caps]
+        inheritable = sets.get("inheritable") or ()
+        ambient = [name for name in caps if name in inheritable]
+        if ambient:
+            sets["ambient"] = [*(sets.get("ambient") or ()), *ambient]
     if no_new_privs:
         process["noNewPrivileges"] = True
     return process

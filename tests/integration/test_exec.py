@@ -109,6 +109,33 @@ def test_exec_additional_capability(box: Box) -> None:
         assert int(status[group], 16) == 0x20000420 | 1 << 18, group
 
 
+@pytest.mark.shows("/process/capabilities/inheritable")
+def test_exec_adds_no_inheritable_capability(box: Box) -> None:
+    """CVE-2022-29162: files with inheritable capabilities would give them to any user."""
+    box.process["capabilities"].pop("inheritable", None)
+    pid = box.sleeping()
+    assert int(proc_status(pid)["CapInh"], 16) == 0
+    pid_file = box.place / "p"
+    flags = ["-d", "--cap", "CAP_SYS_CHROOT", "--pid-file", str(pid_file)]
+    box.exec("/bin/sleep", "1000", flags=flags).ok()
+    status = proc_status(int(pid_file.read_text()))
+    assert int(status["CapInh"], 16) == 0
+    assert int(status["CapAmb"], 16) == 0
+    assert int(status["CapPrm"], 16) >> 18 & 1
+
+
+def test_exec_s_capability_is_ambient_where_the_configuration_makes_it_inheritable(box: Box) -> None:
+    """Or a user other than root would not have it."""
+    box.capabilities("CAP_SYS_CHROOT")
+    box.process["capabilities"]["inheritable"] = ["CAP_SYS_CHROOT"]
+    box.sleeping()
+    flags = ["--user", "1000", "--cap", "CAP_SYS_CHROOT", "--cap", "CAP_CHOWN"]
+    status = parse_status(box.exec_sh("cat /proc/self/status", *flags))
+    assert int(status["CapInh"], 16) == 1 << 18
+    assert int(status["CapAmb"], 16) == 1 << 18
+    assert int(status["CapEff"], 16) == 1 << 18
+
+
 def test_exec_no_new_privs_flag(box: Box) -> None:
     box.process["noNewPrivileges"] = False
     box.sleeping()

@@ -221,6 +221,25 @@ def test_exec_runs_on_the_cpus_of_the_configuration(box: Box) -> None:
 
 
 @needs_cpus
+def test_the_caller_s_cpus_are_not_the_container_s(box: Box) -> None:
+    """Which may be those of an engine's service."""
+    box.args("/bin/sleep", "1000")
+    box.save()
+    pinned = ["taskset", "-c", str(CPUS[1])]
+    box.command = [*pinned, *box.command]
+    box.verb("run", "-d", "--bundle", str(box.bundle), box.id).ok()
+    assert os.sched_getaffinity(box.pid()) == set(CPUS)
+    assert os.sched_getaffinity(exec_pid(box)) == set(CPUS)
+
+
+@needs_cpus
+def test_the_container_s_cpuset_is_all_that_limits_its_cpus(box: Box) -> None:
+    box.linux["resources"] = {"cpu": {"cpus": str(CPUS[0])}}
+    pid = box.sleeping()
+    assert os.sched_getaffinity(pid) == os.sched_getaffinity(exec_pid(box)) == {CPUS[0]}
+
+
+@needs_cpus
 def test_without_a_final_affinity_exec_keeps_the_initial_one(box: Box) -> None:
     """Kernels before 6.2 give a process that changes its cgroup all CPUs of that again."""
     box.process["execCPUAffinity"] = {"initial": f"{CPUS[1]}-{CPUS[1]},", "final": ""}

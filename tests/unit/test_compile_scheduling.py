@@ -100,7 +100,8 @@ def test_exec_takes_its_cpus_before_and_after_it_joins_the_cgroups(layout: str) 
 def test_the_container_s_own_process_keeps_its_cpus() -> None:
     config = ordinary()
     config["process"]["execCPUAffinity"] = {"initial": "0", "final": "1-2"}
-    assert positions(compiled(config, LAYOUTS["v1"])[0], "sched_setaffinity") == []
+    program = compiled(config, LAYOUTS["v1"])[0]
+    assert [origin for _, origin in positions(program, "sched_setaffinity")] == [""]
 
 
 @pytest.mark.parametrize("name", ["scheduler", "scheduling-user-namespace"])
@@ -153,4 +154,14 @@ def test_values_that_change_nothing_are_no_steps() -> None:
     config["process"]["execCPUAffinity"] = {"initial": "", "final": ""}
     before = [line(step) for step in compiled(ordinary(), LAYOUTS["v1"])[0].steps]
     assert [line(step) for step in compiled(config, LAYOUTS["v1"])[0].steps] == before
-    assert positions(exec_program(config, None), "sched_setaffinity") == []
+    assert [origin for _, origin in positions(exec_program(config, None), "sched_setaffinity")] == [""]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_runtime_s_own_affinity_ends_with_its_cgroup(layout: str) -> None:
+    """After the process is in the container's cgroup, whose cpuset limits it, and in the process itself."""
+    program = compiled(ordinary(), LAYOUTS[layout])[0]
+    (at, _), = positions(program, "sched_setaffinity")
+    assert positions(program, "clone")[0][0] < at < positions(program, "setsid")[0][0]
+    moves = [i for i, _ in positions(program, "write") if program.steps[i].phase == "cgroup"]
+    assert not moves or max(moves) < at
