@@ -21,7 +21,8 @@ _MKNOD, _READ, _WRITE = 1, 2, 4
 _ACCESS = {"r": _READ, "w": _WRITE, "m": _MKNOD}
 _ALL = _MKNOD | _READ | _WRITE
 
-# Every container may use these, after its own rules: runc's list, which engines count on.
+# Every container may use these, after its own rules: runc's list, which engines count on (tun was taken out
+# once, and put back, see https://github.com/opencontainers/runc/pull/4555).
 DEFAULT_RULES: tuple[tuple[str, int, int, int], ...] = (
     ("c", -1, -1, _MKNOD),
     ("b", -1, -1, _MKNOD),
@@ -32,6 +33,7 @@ DEFAULT_RULES: tuple[tuple[str, int, int, int], ...] = (
     ("c", 1, 9, _ALL),  # /dev/urandom
     ("c", 5, 0, _ALL),  # /dev/tty
     ("c", 5, 2, _ALL),  # /dev/ptmx
+    ("c", 10, 200, _ALL),  # /dev/net/tun
     ("c", 136, -1, _ALL),  # /dev/pts/*
 )
 
