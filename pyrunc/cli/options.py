@@ -144,22 +144,14 @@ VERBS = {
     verb.name: verb
     for verb in (
         Verb(
-            "create",
-            "containers",
-            "ID",
-            1,
-            1,
+            "create", "containers", "ID", 1, 1,
             _CREATING,
             "create a container that waits for start",
             "Makes the container that a bundle describes. Its process is set up completely and waits "
             "for `start` before it executes the configured program.",
         ),
         Verb(
-            "delete",
-            "containers",
-            "ID",
-            1,
-            1,
+            "delete", "containers", "ID", 1, 1,
             (
                 Option(
                     "force",
@@ -175,11 +167,7 @@ VERBS = {
             "poststop hooks.",
         ),
         Verb(
-            "events",
-            "resources",
-            "ID",
-            1,
-            1,
+            "events", "resources", "ID", 1, 1,
             (
                 Option("interval", "", TEXT, "TIME", "5s", "time between statistics, such as 5s or 500ms"),
                 Option("stats", "", FLAG, "", False, "print the statistics once, and end"),
@@ -189,11 +177,7 @@ VERBS = {
             "event each time the kernel kills a process of it for want of memory. Ends with the container.",
         ),
         Verb(
-            "exec",
-            "containers",
-            "ID COMMAND [ARGUMENT...]  |  --process FILE ID",
-            1,
-            None,
+            "exec", "containers", "ID COMMAND [ARGUMENT...]  |  --process FILE ID", 1, None,
             (
                 Option(
                     "process",
@@ -235,63 +219,39 @@ VERBS = {
             stops=True,
         ),
         Verb(
-            "features",
-            "documents",
-            "",
-            0,
-            0,
+            "features", "documents", "", 0, 0,
             (),
             "print what this runtime supports",
             "Prints the features document of the runtime specification, as JSON.",
         ),
         Verb(
-            "kill",
-            "containers",
-            "ID [SIGNAL]",
-            1,
-            2,
+            "kill", "containers", "ID [SIGNAL]", 1, 2,
             (Option("all", "a", FLAG, "", False, "send it to every process of the container"),),
             "send a signal to a container",
             "Sends SIGNAL (default: TERM) to the container's process. A signal is a name, with or "
             "without SIG, or a number; real-time signals are RTMIN+N and RTMAX-N.",
         ),
         Verb(
-            "list",
-            "listing",
-            "",
-            0,
-            0,
+            "list", "listing", "", 0, 0,
             (TABLE_OR_JSON, Option("quiet", "q", FLAG, "", False, "print ids only")),
             "list containers",
             "Lists the containers below the state directory (see --root).",
         ),
         Verb(
-            "pause",
-            "containers",
-            "ID",
-            1,
-            1,
+            "pause", "containers", "ID", 1, 1,
             (),
             "freeze a container",
             "Suspends every process of a container until `resume`.",
         ),
         Verb(
-            "plan",
-            "documents",
-            "[BUNDLE]",
-            0,
-            1,
+            "plan", "documents", "[BUNDLE]", 0, 1,
             (TEXT_OR_JSON, BUNDLE, NO_PIVOT, NO_NEW_KEYRING),
             "print the system calls that would make a container",
             "Compiles and verifies a bundle's configuration without running anything, and prints one "
             "line per step, each with the key of config.json that asked for it. Needs no privilege.",
         ),
         Verb(
-            "ps",
-            "listing",
-            "ID [PS-OPTION...]",
-            1,
-            None,
+            "ps", "listing", "ID [PS-OPTION...]", 1, None,
             (TABLE_OR_JSON,),
             "list the processes of a container",
             "Runs the host's ps(1), with -ef or the options given, and prints the lines that belong to "
@@ -299,21 +259,13 @@ VERBS = {
             stops=True,
         ),
         Verb(
-            "resume",
-            "containers",
-            "ID",
-            1,
-            1,
+            "resume", "containers", "ID", 1, 1,
             (),
             "go on with a paused container",
             "Lets the processes of a paused container run again.",
         ),
         Verb(
-            "run",
-            "containers",
-            "ID",
-            1,
-            1,
+            "run", "containers", "ID", 1, 1,
             (
                 *_CREATING,
                 DETACH,
@@ -325,11 +277,7 @@ VERBS = {
             "waits for it, forwards signals, deletes the container and exits with the program's status.",
         ),
         Verb(
-            "spec",
-            "spec",
-            "",
-            0,
-            0,
+            "spec", "spec", "", 0, 0,
             (
                 Option("bundle", "b", TEXT, "DIR", "", "write to this directory instead of the current one"),
                 Option(
@@ -347,31 +295,19 @@ VERBS = {
             "system and few capabilities. An existing config.json is never overwritten.",
         ),
         Verb(
-            "start",
-            "containers",
-            "ID",
-            1,
-            1,
+            "start", "containers", "ID", 1, 1,
             (),
             "run the program of a created container",
             "Lets a created container execute its program.",
         ),
         Verb(
-            "state",
-            "containers",
-            "ID",
-            1,
-            1,
+            "state", "containers", "ID", 1, 1,
             (),
             "print the state of a container",
             "Prints the state of a container, as JSON.",
         ),
         Verb(
-            "update",
-            "resources",
-            "ID",
-            1,
-            1,
+            "update", "resources", "ID", 1, 1,
             (
                 Option(
                     "resources", "r", TEXT, "FILE", "",
@@ -401,11 +337,7 @@ VERBS = {
             "afterwards, or none. Sizes are bytes, or have a unit: b, k, m, g, t, p.",
         ),
         Verb(
-            "validate",
-            "documents",
-            "[BUNDLE|FILE]",
-            0,
-            1,
+            "validate", "documents", "[BUNDLE|FILE]", 0, 1,
             (TEXT_OR_JSON, BUNDLE),
             "check a configuration",
             "Reports everything in a config.json that the specification does not allow, each with JSON "

@@ -6,6 +6,7 @@ It only looks, and takes no lock. The documents are runc's (types/events.go).
 import posix
 from time import monotonic
 
+from pyrunc import json
 from pyrunc.container import record as records
 from pyrunc.errors import Error
 from pyrunc.host.cgroups.stats import stats
@@ -81,8 +82,13 @@ def _running(rt: "Runtime", id: str) -> "dict[str, Any]":
     directory = Directory.open(rt.root, id, lock=False)
     try:
         record = directory.read()
-        if records.status(directory, record) == "stopped":
+        if records.status(directory, record) in ("stopped", "creating"):
             raise _stopped(id)
+        config = directory.get(records.CONFIG)
+        if b'"intelRdt"' in config:
+            rdt = json.decode(config.decode())["linux"].get("intelRdt")
+            if rdt is not None:
+                record["resctrl"] = rdt.get("closID") or id
         records.locate(record)
         records.check_cgroup(record)
         if not any(map(_exists, record["cgroups"]["directories"].values())):
@@ -101,8 +107,13 @@ def _exists(path: str) -> bool:
 
 
 def _stopped(id: str) -> Error:
-    return Error(f"container with id {id} is not running: a stopped container has no events")
+    return Error(f"container with id {id} is not running, and so has no events")
 
 
 def _stats(id: str, record: "dict[str, Any]") -> "dict[str, Any]":
-    return {"type": "stats", "id": id, "data": stats(record["cgroups"])}
+    data = stats(record["cgroups"])
+    if "resctrl" in record:
+        from pyrunc.host import resctrl
+
+        data["intel_rdt"] = resctrl.stats(record["resctrl"], id)
+    return {"type": "stats", "id": id, "data": data}

@@ -104,6 +104,25 @@ def test_only_what_is_asked_for_is_written() -> None:
     assert writes(found) == [("memory.limit_in_bytes", "5"), ("pids.max", "7")]
 
 
+DOCKER = {
+    "memory": {"limit": 5, "reservation": 0, "swap": 9},
+    "cpu": {
+        "shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0, "cpus": "",
+        "mems": "",
+    },
+    "blockIO": {"weight": 0},
+}  # fmt: skip
+
+
+def test_what_docker_sends_for_what_is_not_set_changes_nothing() -> None:
+    changes = load.decode_resources(json.dumps(DOCKER), "-")
+    assert writes(update(changes, {}, V1)) == [
+        ("memory.limit_in_bytes", "5"), ("memory.memsw.limit_in_bytes", "9"),
+    ]  # fmt: skip
+    assert writes(update(changes, {}, V2)) == [("memory.max", "5"), ("memory.swap.max", "4")]
+    assert update(changes, {"cpu": {"shares": 7}}, V1).resources["cpu"] == {"shares": 7}
+
+
 def test_what_v2_keeps_in_one_file_keeps_its_other_value() -> None:
     before = {"cpu": {"quota": 5000, "period": 10000}, "memory": {"limit": 100, "swap": 300}}
     assert writes(update({"cpu": {"quota": 6000}}, before, V2)) == [("cpu.max", "6000 10000")]
@@ -249,6 +268,23 @@ def test_a_schema_is_written_and_can_be_taken_back(tree: Path) -> None:
     assert (tree / "group/schemata").read_text().startswith("L3:0=7\n")
     back()
     assert (tree / "group/schemata").read_text() == "L3:0=fff\n"
+
+
+def test_statistics_of_rdt_are_runcs(tree: Path) -> None:
+    for name, text in {
+        "info/L3/cbm_mask": "fff", "info/L3/min_cbm_bits": "1", "schemata": "    L3:0=fff\n",
+        "group/mon_data/mon_L3_00/llc_occupancy": "7", "group/mon_data/mon_L3_00/mbm_total_bytes": "8",
+        "group/mon_data/mon_L3_01/llc_occupancy": "0", "group/mon_data/mon_L3_01/mbm_total_bytes": "9",
+    }.items():  # fmt: skip
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    assert resctrl.stats("group", "box") == {
+        "l3_cache_info": {"cbm_mask": "fff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fff",
+        "l3_cache_schema": "L3:0=fff",
+        "mbm_stats": [{"mbm_total_bytes": 8}, {"mbm_total_bytes": 9}],
+        "cmt_stats": [{"llc_occupancy": 7}, {}],
+    }
 
 
 @pytest.mark.parametrize(

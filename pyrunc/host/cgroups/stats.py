@@ -67,7 +67,7 @@ def stats(record: "dict[str, Any]") -> "dict[str, Any]":
         "pids": _pids(directories.get("pids", ""), v2),
         "blkio": _blkio(directories.get("blkio", ""), v2),
         "hugetlb": _hugetlb(directories.get("hugetlb", ""), v2),
-        "intel_rdt": {},
+        "intel_rdt": {},  # it is not a matter of cgroups: see host.resctrl
         # runc counts those that it has made itself, and its command line makes none.
         "network_interfaces": None,
     }
