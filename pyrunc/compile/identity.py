@@ -144,6 +144,7 @@ def compile_identity(
     if groups == "set":
         packed = Struct(f"={len(additional)}I").pack(*additional)
         data = Data("groups", packed, tuple(additional)) if additional else 0
+        b.origin = "/process/user/additionalGids" if additional else "/process/user"
         b.step("setgroups", len(additional), data)
     elif groups == "denied" and additional:
         raise Error(
@@ -151,8 +152,11 @@ def compile_identity(
             "group ids with newgidmap (/etc/subgid), or remove the groups",
             pointer="/process/user/additionalGids",
         )
+    b.origin = "/process/user/gid"
     b.step("setresgid", gid, gid, gid)
+    b.origin = "/process/user/uid"
     b.step("setresuid", uid, uid, uid)
+    b.origin = "/process/user/umask" if "umask" in user else "/process/user"
     b.step("umask", user.get("umask", 0o022))
     no_new_privs = process.get("noNewPrivileges")
     final = (capabilities.effective, capabilities.permitted, capabilities.inheritable)

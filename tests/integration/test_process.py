@@ -253,6 +253,39 @@ def test_a_raised_hard_limit(box: Box, sys_resource: None) -> None:
 
 
 @pytest.mark.shows("/process/rlimits/*/hard")
+@pytest.mark.shows("/process/rlimits/*/hard")
+def test_a_raised_hard_limit_in_a_user_namespace(box: Box, sys_resource: None) -> None:
+    """The kernel asks for CAP_SYS_RESOURCE on the host, which the process does not have any more."""
+    box.user_namespace()
+    box.process["rlimits"] = [
+        {"type": "RLIMIT_MSGQUEUE", "soft": 1 << 39, "hard": 1 << 40},
+        {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
+    ]
+    box.sleeping()
+    limits = box.exec_sh("cat /proc/1/limits /proc/self/limits")
+    assert limits.count(str(1 << 40)) == limits.count(str(1 << 39)) == 2
+    assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files")] == [
+        ["100", "200"]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("user", "pointer"),
+    [
+        ({"uid": 70000, "gid": 0}, "/process/user/uid"),
+        ({"uid": 0, "gid": 70000}, "/process/user/gid"),
+        ({"uid": 0, "gid": 0, "additionalGids": [5, 70000]}, "/process/user/additionalGids"),
+    ],
+)
+def test_an_id_that_the_user_namespace_does_not_map_is_named(
+    box: Box, user: dict[str, Any], pointer: str
+) -> None:
+    box.user_namespace()
+    box.process["user"] = user
+    box.run().failed(pointer, "not mapped")
+    box.clean()
+
+
 def test_a_hard_limit_that_cannot_be_raised_names_the_rlimit(box: Box) -> None:
     if "Max msgqueue size         819200               819200" not in Path("/proc/self/limits").read_text():
         pytest.skip("another limit is set here")
