@@ -1,8 +1,9 @@
 """Mounts of type cgroup: the container's view of its control groups, in each layout.
 
-On v2 it is one file system. On v1 it is a tmpfs with a directory for each hierarchy. With a
-cgroup namespace the hierarchies are mounted anew and show the container's group as their root;
-without one, the container's own groups (v1) or the host's tree (v2) are bound.
+On v2 it is one file system. On v1 it is a tmpfs with a directory for each hierarchy. With a cgroup
+namespace the hierarchies are mounted anew and show the container's group as their root; without one,
+the container's own groups (v1) or the host's tree (v2) are bound. What is not the container's alone is
+read-only where its root is an ordinary user of the host, to whom it may belong (CVE-2023-25809).
 """
 
 from errno import EEXIST
@@ -32,7 +33,9 @@ def compile_mount(
             "no cgroup file system is mounted on this host; remove the mount",
             pointer=b.origin,
         )
-    if layout.pure_v2:
+    if layout.pure_v2 or (mount["type"] == "cgroup2" and layout.v2 is not None):
+        if not own or not _has_own(facts, ""):
+            _protect(b, options, facts, namespaces)
         fd = mounting.target(b, root, mount["destination"], directory=True)
         if own:
             tree = mounting.new_mount(b, "cgroup2", mount.get("source", "cgroup"), options)
@@ -46,14 +49,33 @@ def compile_mount(
         mounting.finish(b, tree, options)
         b.close(tree)
         return
-    _hierarchies(b, mount, options, facts, own, root)
+    _hierarchies(b, mount, options, facts, namespaces, root)
+
+
+def _has_own(facts: "Facts", controller: str) -> bool:
+    """Whether the container has a cgroup of its own in a hierarchy, and not only the runtime's."""
+    return facts.cgroups is not None and controller in facts.cgroups.directories
+
+
+def _protect(b: Builder, options: Options, facts: "Facts", namespaces: Namespaces) -> None:
+    """Makes a mount read-only that shows cgroups of others, if the container's root may own them."""
+    if options.set & f.MOUNT_ATTR_RDONLY or not (facts.rootless or namespaces.own(f.CLONE_NEWUSER)):
+        return
+    options.set |= f.MOUNT_ATTR_RDONLY
+    options.clear &= ~f.MOUNT_ATTR_RDONLY
+    b.warn(
+        b.origin,
+        "the mount shows control groups that are not the container's alone, and so is read-only; "
+        "a cgroup namespace and a cgroup of its own make it writable",
+    )
 
 
 def _hierarchies(
-    b: Builder, mount: "dict[str, Any]", options: Options, facts: "Facts", own: bool, root: Slot
+    b: Builder, mount: "dict[str, Any]", options: Options, facts: "Facts", namespaces: Namespaces, root: Slot
 ) -> None:
     """Every v1 hierarchy below a tmpfs, and a symbolic link for each controller mounted jointly."""
     assert facts.layout is not None
+    own = namespaces.own(f.CLONE_NEWCGROUP)
     fd = mounting.target(b, root, mount["destination"], directory=True)
     fs = b.fsopen("tmpfs")
     b.fsconfig_set(fs, "source", "tmpfs")
@@ -73,12 +95,18 @@ def _hierarchies(
         below = b.openat2(
             tmpfs, name, f.O_PATH | f.O_DIRECTORY, resolve=f.RESOLVE_IN_ROOT, name=name,
         )
+        source = directories.get(controllers[0])
+        if source is None:
+            # Of the hierarchies of others the container sees the runtime's group, in which it stays.
+            source = mount_point + facts.layout.own.get(controllers[0], "/").rstrip("/")
+        foreign = 0 if controllers[0] in directories else f.MOUNT_ATTR_RDONLY
         if own:
-            tree = _new_hierarchy(b, controllers, options)
+            tree = _new_hierarchy(b, controllers, mounting.attributes(options) | foreign)
         else:
-            source = directories.get(controllers[0], mount_point)
             tree = b.open_tree(f.AT_FDCWD, source, f.OPEN_TREE_CLONE, f"{name}-tree")
             mounting.set_attributes(b, tree, options)
+            if foreign:
+                b.mount_setattr(tree, "", f.AT_EMPTY_PATH, mount_attr(foreign))
         b.move_mount(tree, below)
         b.close(tree)
         b.close(below)
@@ -93,7 +121,7 @@ def _hierarchies(
     b.close(tmpfs)
 
 
-def _new_hierarchy(b: Builder, controllers: list[str], options: Options) -> Slot:
+def _new_hierarchy(b: Builder, controllers: list[str], attributes: int) -> Slot:
     fs = b.fsopen("cgroup")
     b.fsconfig_set(fs, "source", "cgroup")
     for controller in controllers:
@@ -103,4 +131,4 @@ def _new_hierarchy(b: Builder, controllers: list[str], options: Options) -> Slot
         else:
             b.fsconfig_set(fs, controller, None)
     b.fsconfig_create(fs)
-    return b.fsmount(fs, options.set | options.recursive_set, controllers[0])
+    return b.fsmount(fs, attributes, controllers[0])

@@ -11,7 +11,7 @@ from pyrunc.compile.namespaces import Namespaces
 from pyrunc.compile.paths import components, ensure_parent, open_or_create
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
-from pyrunc.program.build import Builder
+from pyrunc.program.build import STATX_MODE, STATX_SIZE, Builder
 from pyrunc.program.model import Slot
 
 TYPE_CHECKING = False
@@ -93,7 +93,8 @@ def _node(
 ) -> None:
     if bind:
         fd = open_or_create(b, root, path, directory=False)
-        # A node that is there already is checked, and otherwise the host's is bound over the file.
+        if parent is None:
+            _expect_nothing_else(b, fd, path, mode & f.S_IFMT, major, minor)
         tree = b.open_tree(f.AT_FDCWD, path, f.OPEN_TREE_CLONE, path, note=f"the host's {path}")
         b.expect_device(tree, mode & f.S_IFMT, major, minor, EEXIST, f"the host's {path} is another device")
         b.move_mount(tree, fd)
@@ -119,6 +120,19 @@ def _node(
         b.step("fchownat", directory, names[-1], uid, gid, f.AT_SYMLINK_NOFOLLOW)
     if parent is None and directory is not root:
         b.close(directory)
+
+
+def _expect_nothing_else(b: Builder, fd: Slot, path: str, kind: int, major: int, minor: int) -> None:
+    """What a device is bound over is the same device, or an empty file, as one is made for that."""
+    note = f"something else is already at {path}"
+    file = b.slot("file")
+    b.statx(fd, "", f.AT_EMPTY_PATH, f.STATX_BASIC_STATS)
+    b.expect(STATX_MODE, 2, f.S_IFREG, EEXIST, mask=f.S_IFMT, tolerate=(EEXIST,), out=file)
+    with b.if_ok(file):
+        b.expect(STATX_SIZE, 8, 0, EEXIST, note=note)
+    with b.if_failed(file):
+        b.expect_device(fd, kind, major, minor, EEXIST, note)
+    b.release(file)
 
 
 def _links(b: Builder, dev: Slot, facts: "Facts") -> None:

@@ -17,7 +17,6 @@ from pyrunc.compile.mounting import (
 )
 from pyrunc.compile.namespaces import Namespaces
 from pyrunc.compile.paths import components
-from pyrunc.compile.syncs import SYNC_COPY_UP
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATX_MODE, Builder, mount_attr
@@ -149,11 +148,6 @@ def compile_mounts(
             else:
                 _long_options(b, mount, options, root)
         else:
-            if options.copy_up and facts.rootless:
-                raise Error(
-                    "tmpcopyup needs a runtime that is root; run as root, or remove the option",
-                    pointer=f"/mounts/{i}/options",
-                )
             _file_system(b, config, mount, i, options, root, mounted)
     for name, slot in b.program.inherited.items():
         if name.startswith(USER_NAMESPACE):
@@ -210,7 +204,7 @@ def _file_system(
         b.step("fchmodat", new, ".", mode)
         b.release(mode)
     if options.copy_up:
-        b.sync(SYNC_COPY_UP, fd, new)
+        b.step("copy_up", fd, new)
     if readonly:
         b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(readonly))
     if is_mapped(mount, options):

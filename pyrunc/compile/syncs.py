@@ -3,7 +3,6 @@
 SYNC_ID_MAPS = 1  # writes the id mappings of stage 1's user namespace
 SYNC_HOOKS = 2  # runs the prestart and createRuntime hooks, and fills the state for later hooks
 SYNC_CREATED = 3  # records the container as created
-SYNC_COPY_UP = 4  # copies one directory of init's, by its descriptor, into another
 
 
 def unpack(value: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from pyrunc import log
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
 from pyrunc.compile.mount_options import USER_NAMESPACE
-from pyrunc.compile.syncs import SYNC_COPY_UP, SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, unpack
+from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, unpack
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for
@@ -245,7 +245,7 @@ class Creation:
         """Does what the program waits for, until the container is created."""
         init = self.init
         while True:
-            point, first, second = unpack(init.next())
+            point, _, _ = unpack(init.next())
             if point == SYNC_CREATED:
                 self._created(pidfd_socket, pid_file)
                 init.answer()
@@ -256,10 +256,6 @@ class Creation:
                 idmaps.write(init.pid, self.config["linux"])
             elif point == SYNC_HOOKS:
                 self._runtime_hooks(descriptors)
-            elif point == SYNC_COPY_UP:
-                from pyrunc.host import copy_up
-
-                copy_up.copy(init.pid, first, second, init.origin)
             else:
                 raise self._died()
             init.answer()

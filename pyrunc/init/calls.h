@@ -11,6 +11,7 @@
 #define OP_EXIT 9
 #define OP_LOAD 10
 #define OP_REFUSE 11
+#define OP_COPY_UP 12
 #define FIRST_CALL 64
 #define CALL_COUNT 58
 static const short call_numbers[] = {

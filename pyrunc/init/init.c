@@ -20,6 +20,8 @@
  * With -DHOSTED it is an ordinary program, for the sanitizers.
  */
 #include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/stat.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,7 +36,7 @@
 
 enum { IMMEDIATE, DATA, SLOT, SCRATCH };
 enum { RECORD_PID = 1, RECORD_SYNC, RECORD_FAILURE };
-enum { E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_CHILD = 10, E_INVAL = 22, E_NOEXEC = 8, E_TIMEDOUT = 110 };
+enum { E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_CHILD = 10, E_INVAL = 22, E_NOEXEC = 8, E_LOOP = 40, E_TIMEDOUT = 110 };
 
 struct header {
 	char magic[8];
@@ -266,6 +268,163 @@ static uint32_t hook_output(const struct step *step, const int64_t *args, char *
 	return got > 0 ? got : 0;
 }
 
+/* ---- tmpcopyup ----------------------------------------------------------- */
+
+#define MAX_DEPTH 200
+#define NAME_SIZE 256
+
+/* What could not be copied. */
+static char uncopied[NAME_SIZE];
+
+struct entry {
+	uint64_t inode;
+	int64_t offset;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+static long copy_directory(long source, long target, int depth);
+
+static long copy_file(long source, long target, const char *name)
+{
+	long from, to, got;
+
+	from = CALL4(__NR_openat, source, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+	if (from < 0)
+		return from;
+	to = CALL4(__NR_openat, target, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	got = to;
+	if (to >= 0) {
+		do
+			got = CALL4(__NR_sendfile, to, from, 0, 0x7ffff000);
+		while (got > 0);
+		CALL1(__NR_close, to);
+	}
+	CALL1(__NR_close, from);
+	return got;
+}
+
+static long copy_below(long source, long target, const char *name, int depth)
+{
+	static const long flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	long result = CALL3(__NR_mkdirat, target, name, 0700), from, to;
+
+	if (result < 0)
+		return result;
+	from = CALL4(__NR_openat, source, name, flags, 0);
+	if (from < 0)
+		return from;
+	to = CALL4(__NR_openat, target, name, flags, 0);
+	result = to;
+	if (to >= 0) {
+		result = copy_directory(from, to, depth - 1);
+		CALL1(__NR_close, to);
+	}
+	CALL1(__NR_close, from);
+	return result;
+}
+
+static long copy_link(long source, long target, const char *name)
+{
+	char *text = (char *)scratch;
+	long size = CALL4(__NR_readlinkat, source, name, text, SCRATCH_SIZE - 1);
+
+	if (size < 0)
+		return size;
+	text[size] = 0;
+	return CALL3(__NR_symlinkat, text, target, name);
+}
+
+static long copy_entry(long source, long target, const char *name, int depth)
+{
+	struct statx found;
+	struct {
+		int64_t seconds, nanoseconds;
+	} times[2];
+	uint32_t kind, device;
+	long result = call(__NR_statx, source, (long)name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS,
+			   (long)&found, 0);
+
+	if (result < 0)
+		return result;
+	kind = found.stx_mode & S_IFMT;
+	/* The kernel's encoding (include/linux/kdev_t.h) */
+	device = (found.stx_rdev_minor & 0xff) | found.stx_rdev_major << 8 |
+		 (found.stx_rdev_minor & ~0xffU) << 12;
+	if (kind == S_IFDIR)
+		result = copy_below(source, target, name, depth);
+	else if (kind == S_IFREG)
+		result = copy_file(source, target, name);
+	else if (kind == S_IFLNK)
+		result = copy_link(source, target, name);
+	else
+		result = CALL4(__NR_mknodat, target, name, kind | 0600, device);
+	if (result >= 0)
+		result = call(__NR_fchownat, target, (long)name, found.stx_uid, found.stx_gid,
+			      AT_SYMLINK_NOFOLLOW, 0);
+	if (result < 0 || kind == S_IFLNK)
+		return result;
+	/* After the owner, whose change takes the set-user-ID bit away. */
+	result = CALL3(__NR_fchmodat, target, name, found.stx_mode & 07777);
+	times[0].seconds = found.stx_atime.tv_sec;
+	times[0].nanoseconds = found.stx_atime.tv_nsec;
+	times[1].seconds = found.stx_mtime.tv_sec;
+	times[1].nanoseconds = found.stx_mtime.tv_nsec;
+	return result < 0 ? result : CALL4(__NR_utimensat, target, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/*
+ * The source is the image's: names are resolved one at a time, relative to an open directory, and no
+ * symbolic link is followed. Each level keeps two descriptors open.
+ */
+static long copy_directory(long source, long target, int depth)
+{
+	uint64_t entries[128];
+	long got, at, result;
+
+	if (!depth)
+		return -E_LOOP;
+	while ((got = CALL3(__NR_getdents64, source, entries, sizeof(entries))) > 0)
+		for (at = 0; at < got;) {
+			const struct entry *entry = (struct entry *)((char *)entries + at);
+			const char *name = entry->name;
+
+			at += entry->size;
+			if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
+				continue;
+			result = copy_entry(source, target, name, depth);
+			if (result >= 0)
+				continue;
+			if (!uncopied[0])
+				for (int i = 0; i < NAME_SIZE - 1 && name[i]; i++)
+					uncopied[i] = name[i];
+			return result;
+		}
+	return got;
+}
+
+/* Copies what is in one directory into another. */
+static long copy_up(long source, long target)
+{
+	long from = CALL4(__NR_openat, source, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), result;
+
+	if (from < 0)
+		return from;
+	result = copy_directory(from, target, MAX_DEPTH);
+	CALL1(__NR_close, from);
+	return result;
+}
+
+static uint32_t uncopied_name(char *text)
+{
+	uint32_t size = 0;
+
+	for (; size < NAME_SIZE && uncopied[size]; size++)
+		text[size] = uncopied[size];
+	return size;
+}
+
 /* ---- steps --------------------------------------------------------------- */
 
 /*
@@ -379,6 +538,8 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 		return wait_for_start(args[0]);
 	case OP_HOOK:
 		return run_hook(args);
+	case OP_COPY_UP:
+		return copy_up(args[0], args[1]);
 	case OP_FAIL:
 		return failed(args[0]);
 	case OP_EXIT:
@@ -427,7 +588,8 @@ static int run(const struct step *steps, uint32_t count)
 		if ((result < 0 && !tolerated(step, result)) || (result && step->code == OP_HOOK)) {
 			char text[TEXT_SIZE];
 
-			report(RECORD_FAILURE, i, result, text, hook_output(step, args, text));
+			report(RECORD_FAILURE, i, result, text,
+			       step->code == OP_COPY_UP ? uncopied_name(text) : hook_output(step, args, text));
 			return 1;
 		}
 	}

@@ -38,6 +38,8 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "load": ("value", ("scratch", "width", "mask")),
     # the opposite of expect: fail with an errno where the field has the value
     "refuse": ("", ("scratch", "width", "mask", "value", "errno")),
+    # copy what is in one directory into another
+    "copy_up": ("", ("fd", "fd")),
 }
 
 CALLS: dict[str, tuple[str, tuple[str, ...]]] = {

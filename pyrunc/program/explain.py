@@ -358,6 +358,9 @@ def failure(step: Step, errno: int, value: int, output: str) -> str:
     reason = f"{strerror(errno)} ({errno_name(errno)})"
     if step.call == "fail":
         return step.note or reason
+    if step.call == "copy_up":
+        what = f"tmpcopyup cannot copy {text(output)}" if output else "tmpcopyup cannot copy the directory"
+        return _sentence((what + _note(step.note), reason, remedy("copy_up", errno, step)))
     if step.call in _COMPARISONS:
         return _sentence((step.note or line(step), reason))
     if step.call in ("execve", "faccessat2"):

@@ -119,7 +119,21 @@ def _umount2(walk: Walk, step: Step) -> None:
     status(walk, step)
 
 
+def _copy_up(walk: Walk, step: Step) -> None:
+    source, target = step.args
+    for slot in (source, target):
+        if not isinstance(slot, Slot) or not walk.lineage[slot.index] & INSIDE:
+            walk.bad("only a directory of the root file system is copied, and into a mount for it")
+    assert isinstance(target, Slot)
+    if walk.lineage[target.index] & ATTACHED:
+        walk.bad("what is copied must not be seen before it is complete")
+    # Names of links pass through the scratch area.
+    walk.scratch = ("", 0, None)
+    status(walk, step)
+
+
 RULES: "dict[str, Callable[[Walk, Step], None]]" = {
+    "copy_up": _copy_up,
     "fsmount": _fsmount,
     "fsopen": _fsopen,
     "fspick": _fspick,

@@ -316,3 +316,294 @@ def test_a_missing_layer_is_an_error_with_the_mount_s_pointer(box: Box) -> None:
     box.mount("/mnt", "overlay", options=["lowerdir=" + ":".join(names)])
     box.run().failed("/mounts/6", "No such file")
     box.clean()
+
+
+# -- tmpcopyup in user namespaces
+
+
+def fill(directory: Path, uid: int) -> None:
+    (directory / "sub").mkdir(parents=True)
+    (directory / "sub/file").write_text("text\n")
+    (directory / "sub/link").symlink_to("file")
+    (directory / "sub").chmod(0o2751)
+    (directory / "sub/file").chmod(0o4644)
+    for path, offset in ((directory, 0), (directory / "sub", 1), (directory / "sub/file", 2)):
+        os.chown(path, uid + offset, uid + offset)
+    (directory / "sub/file").chmod(0o4644)
+    os.utime(directory / "sub/file", (1000, 2000))
+
+
+SHOW = "cd /data/sub; cat link; readlink link; stat -c '%a %u %g' . file; stat -c %Y file; df /data | tail -1"
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_tmpcopyup_in_a_user_namespace_and_out_of_it(box: Box, user: bool) -> None:
+    if user:
+        box.user_namespace()
+    fill(box.rootfs / "data", 100000 if user else 0)
+    box.mount("/data", "tmpfs", options=["tmpcopyup", "size=1m"])
+    out = box.sh(SHOW).splitlines()
+    assert out[:5] == ["text", "file", "2751 1 1", "4644 2 2", "2000"]
+    assert out[5].split()[1] == "1024"
+
+
+def test_tmpcopyup_of_files_whose_owner_is_not_mapped_is_an_error(box: Box) -> None:
+    box.user_namespace(100000, 10)
+    (box.rootfs / "data").mkdir(mode=0o755)
+    (box.rootfs / "data/foreign").touch(mode=0o644)
+    box.mount("/data", "tmpfs", options=["tmpcopyup"])
+    box.run().failed("/mounts/6", "foreign", "not mapped")
+    box.clean()
+
+
+def test_tmpcopyup_of_a_large_file_and_of_many(box: Box) -> None:
+    data = box.rootfs / "data"
+    data.mkdir()
+    content = os.urandom((5 << 20) + 17)
+    (data / "large").write_bytes(content)
+    for number in range(500):
+        (data / f"file-{'x' * 200}-{number}").touch()
+    box.mount("/data", "tmpfs", options=["tmpcopyup"])
+    assert box.sh("ls /data | wc -l") == "501\n"
+    box.sleeping()
+    assert Path(f"/proc/{box.pid()}/root/data/large").read_bytes() == content
+
+
+# -- what an ordinary user of the host may
+
+USER = 64322
+
+
+@pytest.fixture
+def mine(box: Box) -> Box:
+    """A bundle that an ordinary user of the host may run: its own id alone is mapped."""
+    box.user_namespace(USER, 1)
+    box.drop_namespace("network")
+    for mount in box.mounts:
+        mount["options"] = [word for word in mount.get("options", []) if word != "gid=5"]
+    box.config["mounts"] = [mount for mount in box.mounts if mount["type"] != "sysfs"]
+    box.linux.pop("resources", None)
+    box.root.mkdir()
+    os.chown(box.root, USER, USER)
+    return box
+
+
+def run_as_user(box: Box, script: str) -> Any:
+    box.script(script)
+    box.save()
+    words = ("run", "--bundle", str(box.bundle), box.id)
+    try:
+        return box.verb(*words, user=USER, group=USER, extra_groups=[])
+    except PermissionError:
+        pytest.skip("the command lies in a directory that is closed to other users")
+
+
+@pytest.fixture
+def locked(mine: Box) -> Iterator[Path]:
+    """A file system of the host's root, whose options the user cannot undo."""
+    path = mine.place / "locked"
+    path.mkdir()
+    options = "nosuid,nodev,noexec,relatime,mode=777"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+@pytest.mark.parametrize("kind", ["bind", "rbind"])
+@pytest.mark.parametrize("options", [[], ["ro"], ["nosuid", "ro"], ["rro"], ["ro", "rnosymfollow"]])
+def test_locked_options_stay_where_others_are_added(
+    mine: Box, locked: Path, kind: str, options: list[str]
+) -> None:
+    mine.mount("/mnt", source=str(locked), options=[kind, *options])
+    out = run_as_user(mine, "grep ' /mnt ' /proc/self/mountinfo").ok().out
+    (mount,) = parse_mountinfo(out)
+    assert {"nosuid", "nodev", "noexec", "relatime"} <= mount["options"]
+    assert ("ro" in mount["options"]) == (len(options) > 0)
+    assert ("nosymfollow" in mount["options"]) == ("rnosymfollow" in options)
+
+
+@pytest.mark.parametrize("options", [["ro"], ["nosymfollow"]])
+def test_locked_options_stay_when_a_mount_is_made_again(
+    mine: Box, locked: Path, options: list[str]
+) -> None:
+    mine.mount("/mnt", source=str(locked), options=["bind"])
+    mine.mount("/mnt", "none", options=["bind", "remount", *options])
+    out = run_as_user(mine, "grep ' /mnt ' /proc/self/mountinfo").ok().out
+    (mount,) = parse_mountinfo(out)
+    assert {"nosuid", "nodev", "noexec", "relatime", *options} <= mount["options"]
+
+
+@pytest.mark.parametrize("option", ["suid", "dev", "exec", "rsuid", "noatime", "ratime,rdev"])
+@pytest.mark.parametrize("remount", [False, True])
+def test_an_option_that_undoes_a_locked_one_is_an_error(
+    mine: Box, locked: Path, option: str, remount: bool
+) -> None:
+    options = option.split(",")
+    mine.mount("/mnt", source=str(locked), options=["bind"] if remount else ["bind", *options])
+    if remount:
+        mine.mount("/mnt", "none", options=["bind", "remount", *options])
+    number = len(mine.mounts) - 1
+    run_as_user(mine, "true").failed(f"/mounts/{number}", "mount_setattr", "cannot be undone")
+    assert mine.processes() == []
+
+
+def test_tmpcopyup_of_an_ordinary_user(mine: Box) -> None:
+    fill(mine.rootfs / "data", USER)
+    for path in (mine.rootfs / "data").rglob("*"):
+        os.lchown(path, USER, USER)
+    mine.mount("/data", "tmpfs", options=["tmpcopyup"])
+    out = run_as_user(mine, SHOW).ok().out.splitlines()
+    assert [line.split()[1:] for line in out[2:4]] == [["0", "0"], ["0", "0"]]
+    assert out[:2] == ["text", "file"]
+
+
+def test_an_id_mapped_mount_of_an_ordinary_user_is_refused(mine: Box, locked: Path) -> None:
+    mine.mount("/mnt", source=str(locked), options=["bind", "idmap"])
+    run_as_user(mine, "true").failed(f"/mounts/{len(mine.mounts) - 1}", "root")
+
+
+# -- control groups
+
+
+@pytest.mark.shows("/mounts/*/type")
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("user", [True, False])
+@pytest.mark.parametrize("option", ["ro", "rw"])
+def test_what_a_container_can_write_of_its_control_groups(
+    box: Box, own: bool, user: bool, option: str, pure_v2: bool
+) -> None:
+    """Read-only is read-only, and what is of the host's is never writable in a user namespace."""
+    if own:
+        box.add_namespace("cgroup")
+    if user:
+        box.user_namespace()
+    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", option])
+    at = "/sys/fs/cgroup" if pure_v2 else "/sys/fs/cgroup/pids"
+    if not own and not user and pure_v2:
+        at = f"$(sed -n 's,^0::,{at},p' /proc/self/cgroup)"
+    out = box.sh(f"cat /proc/self/mountinfo; d={at}/sub; mkdir $d && rmdir $d && echo made; true")
+    mounts = {m["at"]: m for m in parse_mountinfo("\n".join(x for x in out.splitlines() if " - " in x))}
+    mount = mounts["/sys/fs/cgroup" if pure_v2 else "/sys/fs/cgroup/pids"]
+    assert mount["type"] == ("cgroup2" if pure_v2 else "cgroup")
+    protected = pure_v2 and user and not own
+    assert ("ro" in mount["options"]) == (option == "ro" or protected)
+    # The controllers of v1 are not given to the container's root.
+    assert ("made" in out) == (option == "rw" and not protected and (pure_v2 or not user))
+
+
+def test_the_unified_hierarchy_beside_v1_controllers(box: Box) -> None:
+    box.add_namespace("cgroup")
+    box.mount("/sys/fs/cgroup", "cgroup2", "cgroup", ["ro", "nosuid", "noexec", "nodev"])
+    out = box.sh("cat /proc/self/mountinfo; ls /sys/fs/cgroup")
+    mounts = {m["at"]: m for m in parse_mountinfo("\n".join(x for x in out.splitlines() if " - " in x))}
+    assert mounts["/sys/fs/cgroup"]["type"] == "cgroup2"
+    assert "cgroup.procs" in out
+
+
+def test_control_groups_of_an_ordinary_user_cannot_be_written(mine: Box, pure_v2: bool) -> None:
+    """CVE-2023-25809: without a cgroup of its own, the container would have its user's."""
+    mine.add_namespace("cgroup")
+    mine.mount("/cgroup", "cgroup", "cgroup", ["rw"])
+    result = run_as_user(mine, "grep ' - cgroup' /proc/self/mountinfo").ok()
+    for mount in parse_mountinfo(result.out):
+        assert "ro" in mount["options"], mount
+    assert pure_v2 == ("read-only" in result.err)
+
+
+# -- masked paths and devices
+
+
+@pytest.mark.shows("/linux/maskedPaths")
+@pytest.mark.parametrize("user", [False, True])
+def test_masked_directories_share_one_readonly_tmpfs(box: Box, user: bool) -> None:
+    if user:
+        box.user_namespace()
+    names = [f"/secret-{number}" for number in range(4)]
+    for name in names:
+        (box.rootfs / name[1:]).mkdir()
+        (box.rootfs / name[1:] / "file").touch()
+    box.linux["maskedPaths"] += names
+    box.sleeping()
+    mounts = parse_mountinfo(Path(f"/proc/{box.pid()}/mountinfo").read_text())
+    covers = [m for m in mounts if m["at"] in (*names, "/sys/firmware")]
+    assert len(covers) >= 4
+    for mount in covers:
+        assert mount["type"] == "tmpfs"
+        assert {"ro", "nosuid", "nodev", "noexec"} <= mount["options"]
+        assert "ro" in mount["super"]
+        assert os.listdir(f"/proc/{box.pid()}/root{mount['at']}") == []
+    devices = {os.stat(f"/proc/{box.pid()}/root{mount['at']}").st_dev for mount in covers}
+    assert len(devices) == 1
+
+
+@pytest.mark.shows("/linux/maskedPaths")
+def test_a_masked_file_is_the_null_device(box: Box) -> None:
+    (box.rootfs / "secret").write_text("text")
+    box.linux["maskedPaths"] += ["/secret"]
+    box.sleeping()
+    found = os.stat(f"/proc/{box.pid()}/root/secret")
+    assert (found.st_rdev, found.st_mode & 0o170000) == (os.makedev(1, 3), 0o020000)
+
+
+@pytest.mark.shows("/linux/devices")
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("c", "character special file"), ("u", "character special file"),
+                       ("b", "block special file"), ("p", "fifo")],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/dev/made", "/srv/deep/made"])
+def test_devices_of_every_type_in_dev_and_elsewhere(box: Box, kind: str, seen: str, path: str) -> None:
+    device = {"path": path, "type": kind, "fileMode": 0o640, "uid": 12, "gid": 34}
+    if kind != "p":
+        device |= {"major": 7, "minor": 260}
+    box.linux["devices"] = [device]
+    numbers = "0:0" if kind == "p" else "7:104"
+    out = box.sh(f"stat -c '%F|%t:%T|%a|%u:%g' {path}")
+    assert out == f"{seen}|{numbers}|640|12:34\n"
+    box.run().ok()  # the same node may be there already
+
+
+def test_a_device_needs_its_numbers(box: Box) -> None:
+    box.linux["devices"] = [{"path": "/dev/made", "type": "b"}]
+    box.run().failed("/linux/devices/0", "major")
+
+
+def put(place: Path, there: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if there == "file":
+        place.write_text("text")
+    elif there == "directory":
+        place.mkdir()
+    elif there == "link":
+        place.symlink_to("/bin/busybox")
+    elif there == "fifo":
+        os.mkfifo(place)
+    else:
+        os.mknod(place, 0o020666, os.makedev(1, 5))
+
+
+@pytest.mark.shows("/linux/devices")
+@pytest.mark.parametrize("there", ["file", "directory", "link", "fifo", "other"])
+@pytest.mark.parametrize("user", [False, True])
+def test_something_else_in_a_device_s_place_is_an_error(box: Box, there: str, user: bool) -> None:
+    """In a user namespace the host's node is bound, over an empty file but over nothing else."""
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    put(box.rootfs / "dev/null", there)
+    if user:
+        box.user_namespace()
+    box.linux["devices"] = [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]
+    box.linux["maskedPaths"] = []
+    box.run().failed("/linux/devices/0", "/dev/null")
+    box.clean()
+
+
+@pytest.mark.parametrize("there", ["same", "empty"])
+def test_the_same_device_or_an_empty_file_may_be_there_in_a_user_namespace(box: Box, there: str) -> None:
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    place = box.rootfs / "dev/null"
+    if there == "same":
+        os.mknod(place, 0o020666, os.makedev(1, 3))
+    else:
+        place.touch()
+    box.user_namespace()
+    box.linux["devices"] = [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]
+    assert box.sh("stat -c %t:%T /dev/null") == "1:3\n"
