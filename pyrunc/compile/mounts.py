@@ -7,6 +7,7 @@ that no image can make the runtime mount elsewhere, or over /proc (CVE-2019-1688
 from pyrunc.compile import cgroup_mounts
 from pyrunc.compile.mount_options import USER_NAMESPACE, Options, is_mapped, parse
 from pyrunc.compile.mounting import (
+    attributes,
     configure,
     finish,
     new_mount,
@@ -194,8 +195,9 @@ def _file_system(
         b, root, mount["destination"], directory=True, ordinary=kind in ("proc", "sysfs"),
         mode=0o1777 if inherits_mode else 0o755,
     )
-    readonly = options.set & f.MOUNT_ATTR_RDONLY if inherits_mode or options.copy_up else 0
+    readonly = attributes(options) & f.MOUNT_ATTR_RDONLY if inherits_mode or options.copy_up else 0
     options.set &= ~readonly
+    options.recursive_set &= ~readonly
     new = new_mount(b, kind, mount.get("source", kind), options)
     if inherits_mode:
         # The mount takes the place of a directory whose mode the image chose (/tmp: 1777).

@@ -6,7 +6,9 @@ everything inside is reached below the descriptor that `attach` returns.
 
 from errno import EINVAL, EPERM
 
+from pyrunc.compile.mount_options import parse
 from pyrunc.compile.namespaces import Namespaces
+from pyrunc.compile.paths import components
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.linux.mounts import PROPAGATION
@@ -96,6 +98,8 @@ def enter(
     b: Builder, config: "dict[str, Any]", facts: "Facts", namespaces: Namespaces, root: Slot, *, pivot: bool
 ) -> None:
     """Makes the root file system the root; closes its descriptor."""
+    wanted = _propagation(config)
+    shared = wanted is not None and wanted[0] == f.MS_SHARED
     b.origin = "/root/path"
     b.step("fchdir", root)
     if not namespaces.own(f.CLONE_NEWNS):
@@ -103,26 +107,46 @@ def enter(
         b.step("chroot", ".")
     elif pivot:
         b.close(root)
+        # Mounts that are still shared with the host's would be unmounted there too.
+        old = None
+        if shared:
+            old = b.openat2(f.AT_FDCWD, "/", f.O_PATH | f.O_DIRECTORY, resolve=0, name="old-root")
         # pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and
         # is unmounted there, so that no directory for it is needed in the root file system.
         b.step("pivot_root", ".", ".")
+        if old is not None:
+            b.mount_setattr(old, "", f.AT_EMPTY_PATH | f.AT_RECURSIVE, mount_attr(propagation=f.MS_SLAVE))
+            b.close(old)
         b.step("umount2", ".", f.UMOUNT_MNT_DETACH)
     else:
-        _move_over_root(b, facts, root)
+        _move_over_root(b, facts, root, shared=shared)
     b.step("chdir", "/")
-    wanted = _propagation(config)
     if wanted is not None:
         b.origin = "/linux/rootfsPropagation"
-        _set_propagation(b, "/", *wanted)
+        _propagate(b, config, *wanted)
 
 
-def _move_over_root(b: Builder, facts: "Facts", root: Slot) -> None:
+def _propagate(b: Builder, config: "dict[str, Any]", flag: int, recursive: bool) -> None:
+    """The propagation of the container's root, and with the recursive forms of all its mounts but
+    those that have an option of their own. Slave and private they already are."""
+    recursive = recursive and flag in (f.MS_SHARED, f.MS_UNBINDABLE)
+    _set_propagation(b, "/", flag, recursive)
+    if recursive:
+        for i, mount in enumerate(config.get("mounts") or ()):
+            b.origin = f"/mounts/{i}"
+            for option in parse(mount, i).propagation:
+                _set_propagation(b, "/" + "/".join(components(mount["destination"])), *option)
+
+
+def _move_over_root(b: Builder, facts: "Facts", root: Slot, *, shared: bool) -> None:
     """--no-pivot: the root file system is moved over a root that cannot be pivoted (a ramfs).
 
     The host's proc and sysfs would stay mounted below, fully visible, which lets a user namespace
     inside mount new ones in spite of masked paths; so they are unmounted, or covered.
     """
     for path in facts.proc_mounts:
+        if shared:
+            _set_propagation(b, path, f.MS_SLAVE, True)
         gone = b.slot("unmounted")
         b.step("umount2", path, f.UMOUNT_MNT_DETACH, tolerate=(EINVAL, EPERM), out=gone)
         with b.if_failed(gone):

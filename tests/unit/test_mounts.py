@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from examples import LAYOUTS, compiled, ordinary
 
-from pyrunc.compile import idmaps, overlay
+from pyrunc.compile import cgroups, idmaps, overlay
+from pyrunc.compile.create import compile_create
+from pyrunc.compile.facts import Facts, Request
 from pyrunc.compile.mount_options import parse
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
@@ -141,3 +143,81 @@ def test_an_overlay_s_relative_directory_is_refused() -> None:
     config = with_mounts({"type": "overlay", "source": "overlay", "options": options})
     with pytest.raises(Error, match="absolute path"):
         compiled(config, LAYOUTS["v2"])
+
+
+# -- control groups
+
+
+def cgroup_mount(kind: str, layout: str, *namespaces: str, rootless: bool = False, own: bool = True) -> Any:
+    """The options that end on the hierarchies' mounts, by their slots' names, and the warnings."""
+    config = with_mounts({"type": kind, "source": "cgroup", "options": ["nosuid", "rw"]})
+    config["linux"]["namespaces"] = [{"type": name} for name in ("mount", "uts", *namespaces)]
+    config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = mapping(0, 1000)
+    if "user" not in namespaces:
+        del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+    plan = cgroups.plan(config, LAYOUTS[layout], "box")
+    facts = Facts("/b/rootfs", layout=LAYOUTS[layout], rootless=rootless, cgroups=plan if own else None)
+    config["linux"]["maskedPaths"] = []
+    config["linux"].pop("seccomp", None)
+    program = compile_create(config, facts, Request("box", "/b"))
+    found: dict[str, int] = {}
+    for step in program.steps:
+        if step.origin != "/mounts/0":
+            continue
+        args: Any = step.args
+        if step.call == "fsmount":
+            found[step.out.name] = args[2]  # type: ignore[union-attr]
+        elif step.call == "open_tree":
+            found[step.out.name] = 0  # type: ignore[union-attr]
+        elif step.call == "mount_setattr":
+            found[args[0].name] = found[args[0].name] & ~args[3].fields[1] | args[3].fields[0]
+    return found, program.warnings
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "rootless", "own", "readonly"),
+    [
+        (("cgroup",), False, True, False),
+        ((), False, True, False),
+        (("user", "cgroup"), False, True, False),
+        (("user",), False, True, True),
+        (("user",), True, True, True),
+        (("user", "cgroup"), True, True, False),
+        (("user", "cgroup"), True, False, True),
+    ],
+)
+def test_what_is_not_the_container_s_alone_is_readonly_for_an_ordinary_user(
+    namespaces: tuple[str, ...], rootless: bool, own: bool, readonly: bool
+) -> None:
+    found, warnings = cgroup_mount("cgroup", "v2", *namespaces, rootless=rootless, own=own)
+    assert bool(found["cgroup2"] & f.MOUNT_ATTR_RDONLY) == readonly
+    assert [pointer for pointer, _ in warnings] == ["/mounts/0"] * readonly
+
+
+@pytest.mark.parametrize("namespaces", [("cgroup",), ()])
+def test_v1_hierarchies_in_which_the_container_has_no_group_are_readonly(namespaces: tuple[str, ...]) -> None:
+    found, _ = cgroup_mount("cgroup", "v1", "user", *namespaces, rootless=True, own=False)
+    del found["cgroups"]
+    assert len(found) == len(set(LAYOUTS["v1"].v1.values()))
+    assert all(attributes & f.MOUNT_ATTR_RDONLY for attributes in found.values())
+    found, _ = cgroup_mount("cgroup", "v1", *namespaces)
+    assert not any(attributes & f.MOUNT_ATTR_RDONLY for attributes in found.values())
+
+
+def test_type_cgroup2_beside_v1_is_the_unified_hierarchy() -> None:
+    found, _ = cgroup_mount("cgroup2", "v1", "cgroup")
+    assert list(found) == ["cgroup2"]
+
+
+# -- propagation
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("shared", 1), ("rshared", 1), ("rslave", 0), ("rprivate", 0)])
+def test_the_old_root_is_made_a_slave_before_it_goes_where_it_is_shared(value: str, wanted: int) -> None:
+    program, _ = compiled(with_mounts(rootfsPropagation=value), LAYOUTS["v2"])
+    calls = [step.call for step in program.steps]
+    between = program.steps[calls.index("pivot_root") + 1 : calls.index("umount2")]
+    assert [step.call for step in between] == ["mount_setattr", "close"] * wanted
+    for step in between[:1]:
+        args: Any = step.args
+        assert (args[2], args[3].fields[2]) == (f.AT_EMPTY_PATH | f.AT_RECURSIVE, f.MS_SLAVE)

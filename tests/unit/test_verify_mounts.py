@@ -7,8 +7,8 @@ import pytest
 from test_verify import before, host, in_root, refused, tmpfs
 
 from pyrunc.linux import flags as f
-from pyrunc.program.build import Builder, mount_attr
-from pyrunc.program.model import Data, Slot
+from pyrunc.program.build import STATFS_TYPE, Builder, mount_attr
+from pyrunc.program.model import SCRATCH, Data, Slot
 from pyrunc.program.verify import verify
 
 Change = Callable[[Builder, Slot], Any]
@@ -46,7 +46,15 @@ def reconfigured(b: Builder, r: Slot) -> None:
     b.close(there)
 
 
-@pytest.mark.parametrize("change", [mapped, unmounted, reconfigured])
+def copied(b: Builder, r: Slot) -> None:
+    there, own = in_root(b, r), tmpfs(b)
+    b.step("copy_up", there, own)
+    b.move_mount(own, there)
+    b.close(own)
+    b.close(there)
+
+
+@pytest.mark.parametrize("change", [mapped, unmounted, reconfigured, copied])
 def test_accepted(change: Change) -> None:
     verify(before(change))
 
@@ -87,6 +95,20 @@ def _unmount_twice(b: Builder, r: Slot) -> None:
     b.step("umount2", ".", f.UMOUNT_MNT_DETACH)
 
 
+def _copy_late(b: Builder, r: Slot) -> None:
+    there, own = in_root(b, r), tmpfs(b)
+    b.move_mount(own, there)
+    b.step("copy_up", there, own)
+
+
+def _copy_proof_away(b: Builder, r: Slot) -> None:
+    fd = host(b, "/proc/self/oom_score_adj")
+    b.step("fstatfs", fd, SCRATCH)
+    b.step("copy_up", in_root(b, r), tmpfs(b))
+    b.expect(STATFS_TYPE, 8, f.PROC_SUPER_MAGIC, 1)
+    b.write(fd, "1")
+
+
 def _other_bytes(b: Builder, r: Slot) -> None:
     b.store(mount_attr(), 0, b.program.inherited["state"], 8)
 
@@ -119,6 +141,16 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "unmounting the root file system": (_unmount_root, "only a mount that the program has made"),
     "unmounting what is below": (_unmount_twice, "only a mount that the program has made"),
     "unmounting by path": (lambda b, r: b.step("umount2", "/proc", 0), "unmounted by path"),
+    "a copy of the host's": (
+        lambda b, r: b.step("copy_up", host(b, "/srv", f.O_PATH), tmpfs(b)),
+        "only a directory of the root file system",
+    ),
+    "a copy into the host": (
+        lambda b, r: b.step("copy_up", in_root(b, r), host(b, "/srv", f.O_PATH)),
+        "only a directory of the root file system",
+    ),
+    "a copy in everybody's sight": (_copy_late, "before it is complete"),
+    "a proof that a copy has overwritten": (_copy_proof_away, "what is written to /proc"),
     "attributes that are none": (
         lambda b, r: b.step("mount_setattr", r, "", f.AT_EMPTY_PATH, Data("rlimit", bytes(32), (0, 0)), 32),
         "no mount_attr",
