@@ -187,9 +187,9 @@ def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> Non
 def _owner(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
     """The host uid that may manage cgroups below the container's: that of its process, where it
     has a cgroup namespace of its own and a writable mount of the hierarchy. None where the owner
-    stays, or where who that is cannot be known: in a user namespace that is joined."""
+    stays. The mappings are those of the user namespace, new or joined."""
     joined = {n["type"]: bool(n.get("path")) for n in linux.get("namespaces") or ()}
-    if joined.get("cgroup") is not False or joined.get("user"):
+    if joined.get("cgroup") is not False:
         return None
     writable = False
     for mount in config.get("mounts") or ():

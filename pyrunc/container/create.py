@@ -282,6 +282,10 @@ class Creation:
         self.record["pid"] = self.init.pid
         self.record["started"] = start_time(self.init.pid)
         self.directory.write(self.record, creating=True)
+        if self.plan.owner is not None:
+            from pyrunc.host.cgroups import tree
+
+            tree.delegate(self.plan)
 
     def _created(self, pidfd_socket: str | None, pid_file: str | None) -> None:
         self.directory.created()

@@ -454,6 +454,7 @@ def test_a_container_with_namespaces_of_its_own_manages_its_cgroup(box: Box, pur
     owned = {entry.name for entry in directory.iterdir() if entry.is_file() and entry.stat().st_uid == 100000}
     listed = set(Path("/sys/kernel/cgroup/delegate").read_text().split())
     assert directory.stat().st_uid == 100000
+    box.exec_sh("echo -memory >/sys/fs/cgroup/cgroup.subtree_control")
     assert owned == {name for name in listed if (directory / name).exists()}
 
 

@@ -303,7 +303,7 @@ JOINED_USER = [{"type": "cgroup"}, {"type": "user", "path": "/proc/7/ns/user"}]
         (OWN, [{**CGROUPS, "type": "bind"}], 7, None),
         (OWN[1:], [CGROUPS], 7, None),
         (JOINED, [CGROUPS], 7, None),
-        (JOINED_USER, [CGROUPS], 7, None),  # whose mappings are another container's
+        (JOINED_USER, [CGROUPS], 7, 100007),
         (OWN[:1], [CGROUPS], 7, 7),
         (OWN[:1], [CGROUPS], 0, None),  # as it is
     ],
@@ -315,10 +315,13 @@ def test_the_cgroup_is_delegated_to_who_may_write_to_it(
     configuration["mounts"] = mounts
     configuration["process"] = {"user": {"uid": uid, "gid": 0}}
     configuration["linux"]["namespaces"] = namespaces
-    if OWN[1] in namespaces:
+    if any(each["type"] == "user" for each in namespaces):
         configuration["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     assert cgroups.plan(configuration, pure(), "box").owner == owner
     assert cgroups.plan(configuration, hybrid(), "box").owner is None
+    configuration["linux"].pop("uidMappings", None)
+    if owner is not None and owner >= 100000:
+        assert cgroups.plan(configuration, pure(), "box").owner is None, "who it is cannot be known"
 
 
 # -- steps ---------------------------------------------------------------------

@@ -3,11 +3,12 @@
 Its files exist beforehand, as the kernel's do, since nothing is ever created there.
 """
 
-from errno import EINVAL, ENOENT
+from errno import EACCES, EINVAL, ENOENT
 from pathlib import Path
 
 import pytest
 
+from pyrunc.compile import cgroups
 from pyrunc.compile.settings import Layout, Settings, Write
 from pyrunc.errors import Error
 from pyrunc.host.cgroups import files, tree
@@ -125,5 +126,38 @@ def test_a_delegated_cgroup_is_given_with_what_the_kernel_lists(
 
     monkeypatch.setattr(tree, "read_text", read)
     monkeypatch.setattr(tree, "chown", chown)
-    tree.delegate("/c", 100000)
+    plan = cgroups.plan({}, Layout({}, "/", (), {"": "/"}), "c")
+    tree.delegate(plan)
+    assert changed == []
+    plan.owner = 100000
+    plan.directories = {"": "/c"}
+    tree.delegate(plan)
     assert changed == [(f"/c{name}", 100000, -1) for name in given]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_ordinary_user_does_without_a_cgroup_that_nothing_asks_for(
+    monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    def mkdir(path: str, mode: int) -> None:
+        raise PermissionError(EACCES, "", path)
+
+    monkeypatch.setattr(tree, "mkdir", mkdir)
+    config = {
+        "process": {"user": {"uid": 0}},
+        "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}],
+        "linux": {
+            "namespaces": [{"type": "cgroup"}, {"type": "user"}],
+            "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 1}],
+            "resources": {"memory": {"limit": 1 if asked else 0}},
+        },
+    }
+    plan = cgroups.plan(config, Layout({}, "/x", ("memory",), {"": "/"}), "box", rootless=True)
+    assert plan.owner == 100000
+    if asked:
+        with pytest.raises(Error, match="delegated to you") as caught:
+            tree.create(plan)
+        assert caught.value.pointer == LIMIT
+    else:
+        tree.create(plan)
+        assert plan.record()["directories"] == {}

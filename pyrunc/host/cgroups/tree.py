@@ -41,8 +41,6 @@ def create(plan: "Plan") -> None:
         apply(plan.directories, plan.settings, plan.devices)
         if plan.inherit:
             _inherit(plan.inherit[-1:])
-        if plan.owner is not None and plan.owner != geteuid() and not plan.rootless:
-            delegate(plan.directories[""], plan.owner)
     except BaseException:
         for directory in reversed(made):
             _remove(directory)
@@ -84,6 +82,7 @@ def _do_without(plan: "Plan", name: str, directory: str) -> None:
         del plan.directories[other]
     if name == "":
         plan.parents = []
+        plan.owner = None
     if name == "cpuset":
         plan.inherit = []
     plan.devices = [write for write in plan.devices if write.hierarchy in plan.directories]
@@ -195,13 +194,33 @@ def _real_time(plan: "Plan", made: list[str]) -> None:
             write_each({"cpu": directory}, budget)
 
 
+def delegate(plan: "Plan") -> None:
+    """Gives the v2 cgroup to the plan's owner, if it has one.
+
+    Only once the container's process is in it: clone3(2) from a new user namespace, whose ids the
+    cgroup's group is none of, does not get into a cgroup of somebody else.
+    """
+    if plan.owner is None or plan.owner == geteuid():
+        return
+    directory = plan.directories[""]
+    try:
+        _give(directory, plan.owner)
+    except PermissionError as e:
+        # An ordinary user cannot give anything away, not even to ids of their own.
+        if not plan.rootless:
+            raise Error(f"chown {directory} to {plan.owner}: {reason(e)}; run as root") from e
+        from pyrunc.log import debug
+
+        debug(f"{directory} stays its owner's: {reason(e)}")
+
+
 # What is delegated where the kernel does not tell (before Linux 4.15).
 _DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
 
 
-def delegate(directory: str, uid: int) -> None:
-    """Gives a v2 cgroup to a user, with the files that the kernel names for it and no other
-    (config-linux.md, "Cgroup ownership"; cgroups(7), "Cgroups v2 delegation")."""
+def _give(directory: str, uid: int) -> None:
+    """The directory, with the files that the kernel names for it and no other (config-linux.md,
+    "Cgroup ownership"; cgroups(7), "Cgroups v2 delegation")."""
     try:
         names = read_text("/sys/kernel/cgroup/delegate")
     except FileNotFoundError:
