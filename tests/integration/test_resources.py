@@ -265,6 +265,36 @@ def test_no_kernel_has_leaf_weights_any_more(box: Box, section: dict[str, object
     box.clean()
 
 
+# -- devices ---------------------------------------------------------------------
+
+
+@pytest.mark.shows("/linux/resources/devices", "/linux/resources/devices/*/{allow,type,major,minor,access}")
+@pytest.mark.parametrize(
+    ("rules", "opened"),
+    [
+        ([], ""),
+        ([{"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}], "read\n"),
+        ([{"allow": True, "type": "c", "major": 1, "access": "rw"}], "read\nwrite\n"),
+        ([{"allow": True, "type": "b", "major": 1, "minor": 11, "access": "rw"}], ""),
+        ([{"allow": True, "access": "rwm"}], "read\nwrite\n"),
+        (
+            [
+                {"allow": True, "type": "a", "access": "rwm"},
+                {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "r"},
+            ],
+            "write\n",
+        ),
+    ],
+)
+def test_a_device_opens_as_the_rules_say(box: Box, rules: list[dict[str, object]], opened: str) -> None:
+    box.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+    box.linux["resources"]["devices"] += rules
+    script = "(exec 3</dev/kmsg) && echo read; (exec 3>/dev/kmsg) && echo write; exec 3<>/dev/null"
+    result = box.run_script(script).ok()
+    assert result.out == opened, result
+    assert result.err.count("Operation not permitted") == 2 - opened.count("\n"), result
+
+
 # -- huge pages ------------------------------------------------------------------
 
 
