@@ -50,6 +50,19 @@ ALLOWED = {
     | {"pyrunc.compile.exec", "pyrunc.container.execute", "pyrunc.container.foreground"},
     "kill": ANY | {"pyrunc.container.lifecycle", "pyrunc.linux", "pyrunc.linux.signals"},
     "delete": ANY | LIFECYCLE,
+    # Not hot, but engines poll with the one and kubelets call the other.
+    "events": ANY
+    | {
+        "pyrunc.cli.resources", "pyrunc.container.events", "pyrunc.host.cgroups",
+        "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.stats",
+    },
+    "update": ANY
+    | {
+        "pyrunc.cli.resources", "pyrunc.compile", "pyrunc.compile.device_filter",
+        "pyrunc.compile.resources", "pyrunc.compile.settings", "pyrunc.compile.update",
+        "pyrunc.container.update", "pyrunc.host.cgroups", "pyrunc.host.cgroups.change",
+        "pyrunc.host.cgroups.files",
+    },
 }
 
 PROGRAM = """
@@ -89,6 +102,8 @@ def test_no_hot_verb_loads_more_than_it_needs(box: Box, tmp_path: Path) -> None:
     found["create"] = loaded("create", "--bundle", bundle, box.id)
     found["start"] = loaded("start", box.id)
     found["state"] = loaded("state", box.id)
+    found["events"] = loaded("events", "--stats", box.id)
+    found["update"] = loaded("update", "--pids-limit", "50", box.id)
     found["exec"] = loaded("exec", box.id, "/bin/true")
     found["kill"] = loaded("kill", box.id, "KILL")
     box.wait_status("stopped")
