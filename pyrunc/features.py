@@ -7,6 +7,7 @@ kernel can do.
 
 from pyrunc import OCI_VERSION, OCI_VERSION_MIN, __version__
 from pyrunc.compile import namespaces
+from pyrunc.compile.annotations import HONOURED
 from pyrunc.linux import capabilities, mounts, scheduling, seccomp
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 # Annotations of config.json that change what the runtime does.
-UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
+UNSAFE_ANNOTATIONS = HONOURED
 
 CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
 

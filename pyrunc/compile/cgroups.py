@@ -34,12 +34,13 @@ class Plan:
     late         controllers whose limit does not admit the process that prepares the container:
                  only the container's own process joins these (see `join_late`)
     owner        host uid that the v2 cgroup is delegated to
+    delegated    cgroup below the container's that its process is moved to, "" for none (see `delegation`)
     asked        pointer of the first key that needs cgroups at all, "" if there is none
     """
 
     __slots__ = (
-        "asked", "device_program", "devices", "directories", "inherit", "late", "owner", "parents",
-        "rootless", "settings",
+        "asked", "delegated", "device_program", "devices", "directories", "inherit", "late", "owner",
+        "parents", "rootless", "settings",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -51,6 +52,7 @@ class Plan:
         self.device_program: bytes | None = None
         self.late: tuple[str, ...] = ()
         self.owner: int | None = None
+        self.delegated = ""
         self.asked = settings.asked
         self.rootless = False
 
@@ -85,6 +87,10 @@ def plan(
     if result.settings.pids == 1 and ("pids" in layout.v1 or joined):
         result.late = ("pids",)
     result.owner = _owner(config, linux) if layout.pure_v2 else None
+    if (config.get("annotations") or {}).get("run.oci.delegate-cgroup"):
+        from pyrunc.compile import delegation
+
+        delegation.add(result, config, layout)
     return result
 
 
@@ -196,10 +202,13 @@ def _owner(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
         if mount["destination"].rstrip("/") == "/sys/fs/cgroup":
             options = mount.get("options") or ()
             writable = mount.get("type") in ("cgroup", "cgroup2") and not {"ro", "rro"} & set(options)
-    if not writable:
-        return None
+    return process_uid(config, linux) if writable else None
+
+
+def process_uid(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
+    """The host uid of the container's process; None where that is root, or not mapped."""
     uid = int(((config.get("process") or {}).get("user") or {}).get("uid", 0))
-    if "user" not in joined:
+    if not any(n["type"] == "user" for n in linux.get("namespaces") or ()):
         return uid or None
     for mapping in linux.get("uidMappings") or ():
         offset = uid - mapping["containerID"]
@@ -242,9 +251,9 @@ def join_late(b: Builder, plan: Plan) -> None:
     b.origin = "/linux/resources/pids/limit"
     for controller in plan.late:
         if controller in plan.directories:
-            _move(b, plan.directories[controller] + "/tasks", controller)
+            move(b, plan.directories[controller] + "/tasks", controller)
         elif "" in plan.directories:
-            _move(b, plan.directories[""] + "/cgroup.procs", "cgroup")
+            move(b, plan.directories[""] + "/cgroup.procs", "cgroup")
     b.origin = ""
 
 
@@ -283,7 +292,7 @@ def _join(
         # `tasks` moves one thread, and stage 1 has no other. The kernel can then do without the
         # lock that `cgroup.procs` needs against forks, which costs an RCU grace period (some
         # 7 ms where nobody moved lately), see cgroup_procs_write_start().
-        _move(b, f"{directory}/tasks", directory)
+        move(b, f"{directory}/tasks", directory)
     if v2 is None:
         return None
     slot = b.openat2(
@@ -298,14 +307,14 @@ def _join(
     if into:
         return slot
     b.close(slot)
-    _move(b, f"{v2}/cgroup.procs", "cgroup")
+    move(b, f"{v2}/cgroup.procs", "cgroup")
     return None
 
 
 _RESOLVE = f.RESOLVE_NO_SYMLINKS | f.RESOLVE_NO_MAGICLINKS
 
 
-def _move(b: Builder, file: str, name: str) -> None:
+def move(b: Builder, file: str, name: str) -> None:
     fd = b.openat2(f.AT_FDCWD, file, f.O_WRONLY, resolve=_RESOLVE, name=name)
     b.write(fd, "0")
     b.close(fd)

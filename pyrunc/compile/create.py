@@ -134,6 +134,10 @@ def _stage_1(
         b.close(cgroup)
     if plan is not None:
         join_late(b, plan)
+        if plan.delegated:
+            from pyrunc.compile import delegation
+
+            delegation.join(b, plan)
     all_cpus(b)
     if take_trees and not facts.copies_mounts and spaces.new & f.CLONE_NEWNS:
         # As the user who may reach them, which the container's root need not be.

@@ -5,6 +5,7 @@ the container's. prestart and createRuntime run in the runtime's namespaces: the
 for them here; poststart and poststop are no part of a program.
 """
 
+from pyrunc.compile.annotations import STREAMS
 from pyrunc.compile.syncs import SYNC_HOOKS
 from pyrunc.program.build import Builder, vector
 from pyrunc.program.model import Slot
@@ -22,6 +23,10 @@ def _hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
 
 
 def _run(b: Builder, config: "dict[str, Any]", kind: str, state: Slot, output: Slot) -> None:
+    annotations = config.get("annotations") or {}
+    if any(name in annotations for name in STREAMS):
+        out, err = (b.inherit(name) if name in annotations else output for name in STREAMS)
+        b.step("hook_streams", out, err)
     for i, hook in enumerate(_hooks(config, kind)):
         b.origin = f"/hooks/{kind}/{i}"
         args = hook.get("args") or [hook["path"]]
@@ -59,4 +64,7 @@ def descriptors(config: "dict[str, Any]") -> list[str]:
         names.append("state")
     if _hooks(config, "startContainer"):
         names.append("created-state")
-    return [*names, "output"] if names else []
+    if names:
+        names.append("output")
+        names += [name for name in STREAMS if name in (config.get("annotations") or {})]
+    return names

@@ -230,6 +230,10 @@ class Creation:
                 descriptors[name] = (
                     sockets.connect(console_socket, "the console socket") if console_socket else console
                 )
+            elif name.startswith("run.oci.hooks."):
+                from pyrunc.host import hooks
+
+                descriptors[name] = hooks.open_stream(self.config, name)
             elif name in ("state", "created-state", "output"):
                 descriptors[name] = memory_file(name, b"", seal=False)
             elif name.startswith(USER_NAMESPACE):

@@ -12,6 +12,7 @@
 #define OP_LOAD 10
 #define OP_REFUSE 11
 #define OP_COPY_UP 12
+#define OP_HOOK_STREAMS 13
 #define FIRST_CALL 64
 #define CALL_COUNT 58
 static const short call_numbers[] = {

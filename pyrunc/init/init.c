@@ -61,6 +61,8 @@ static int64_t slots[MAX_SLOTS];
 static uint64_t scratch[SCRATCH_SIZE / 8];
 static char *data;
 static uint32_t data_size;
+/* Where hooks write instead of the descriptor of their step; -1 for there. */
+static int64_t hook_streams[2] = { -1, -1 };
 
 #if defined(__x86_64__)
 static long call(long n, long a, long b, long c, long d, long e, long f)
@@ -197,10 +199,13 @@ static long wait_for_start(int listener)
 
 static _Noreturn void become_hook(const int64_t *args, int *error)
 {
+	int64_t output = hook_streams[0] < 0 ? args[4] : hook_streams[0];
+	int64_t errors = hook_streams[1] < 0 ? args[4] : hook_streams[1];
+
 	/* What it starts is killed with it when its time is over. */
 	call(__NR_setsid, 0, 0, 0, 0, 0, 0);
-	if (CALL3(__NR_dup3, args[3], 0, 0) >= 0 && CALL3(__NR_dup3, args[4], 1, 0) >= 0 &&
-	    CALL3(__NR_dup3, args[4], 2, 0) >= 0 && CALL3(__NR_close_range, 3, ~0U, 0) >= 0)
+	if (CALL3(__NR_dup3, args[3], 0, 0) >= 0 && CALL3(__NR_dup3, output, 1, 0) >= 0 &&
+	    CALL3(__NR_dup3, errors, 2, 0) >= 0 && CALL3(__NR_close_range, 3, ~0U, 0) >= 0)
 		*error = -CALL3(__NR_execve, args[0], args[1], args[2]);
 	else
 		*error = E_BADF;
@@ -540,6 +545,10 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 		return run_hook(args);
 	case OP_COPY_UP:
 		return copy_up(args[0], args[1]);
+	case OP_HOOK_STREAMS:
+		hook_streams[0] = args[0];
+		hook_streams[1] = args[1];
+		return 0;
 	case OP_FAIL:
 		return failed(args[0]);
 	case OP_EXIT:

@@ -40,6 +40,8 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "refuse": ("", ("scratch", "width", "mask", "value", "errno")),
     # copy what is in one directory into another
     "copy_up": ("", ("fd", "fd")),
+    # the hooks that follow write their standard output and error there
+    "hook_streams": ("", ("fd", "fd")),
 }
 
 CALLS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -302,6 +302,21 @@ def test_hooks_get_the_state_their_environment_and_nothing_else(init: str, files
     assert output.startswith('{"id": "x"} 1\nerror\n0\n1\n2\n')
 
 
+def test_hooks_write_to_the_streams_that_a_step_before_them_names(
+    init: str, files: tuple[int, int]
+) -> None:
+    out, errors = os.memfd_create("stdout"), os.memfd_create("stderr")
+    b = builder()
+    b.step("hook_streams", b.inherit("stdout"), b.inherit("stderr"))
+    hook(b, "/bin/sh", "-c", "echo first; echo error >&2")
+    hook(b, "/bin/sh", "-c", "echo second; exit 3")
+    _, _, record = finished(init, b, state=files[0], output=files[1], stdout=out, stderr=errors)
+    assert record == (FAILURE, 2, 3 << 8, b"")
+    assert (os.pread(out, 100, 0), os.pread(errors, 100, 0)) == (b"first\nsecond\n", b"error\n")
+    os.close(out)
+    os.close(errors)
+
+
 def test_a_failed_hook_is_not_charged_with_what_an_earlier_one_said(
     init: str, files: tuple[int, int]
 ) -> None:

@@ -41,6 +41,8 @@ def create(plan: "Plan") -> None:
         apply(plan.directories, plan.settings, plan.devices)
         if plan.inherit:
             _inherit(plan.inherit[-1:])
+        if plan.delegated:
+            _make(plan.delegated, made)
     except BaseException:
         for directory in reversed(made):
             _remove(directory)
@@ -202,7 +204,7 @@ def delegate(plan: "Plan") -> None:
     """
     if plan.owner is None or plan.owner == geteuid():
         return
-    directory = plan.directories[""]
+    directory = plan.delegated or plan.directories[""]
     try:
         _give(directory, plan.owner)
     except PermissionError as e:
