@@ -7,4 +7,4 @@ since `delete` loads it for poststop hooks.
 # Files that hooks' standard output and standard error are appended to.
 STREAMS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
 
-HONOURED = ("run.oci.delegate-cgroup", *STREAMS, "run.oci.keep_original_groups")
+HONOURED = ("run.oci.delegate-cgroup", *STREAMS, "run.oci.keep_original_groups", "run.oci.mount_context_type")

@@ -96,6 +96,10 @@ def _stage_1(
     b.phase = "cgroup"
     kernel.compile_oom_score(b, config["process"])
     label(b, config["process"], facts, request, config.get("linux", {}).get("mountLabel") or "")
+    if b.mount_label:
+        from pyrunc.compile import labels
+
+        labels.context_type(b, config)
     own_user = spaces.own(f.CLONE_NEWUSER)
     cgroup = None
     plan = facts.cgroups

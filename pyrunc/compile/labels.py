@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_CONTEXT_TYPES = ("context", "fscontext", "defcontext", "rootcontext")
 _PROFILE, _LABEL, _MOUNT_LABEL = "/process/apparmorProfile", "/process/selinuxLabel", "/linux/mountLabel"
 _COVERED = "in /proc, where nothing may be mounted over it"
 _RESOLVE = f.RESOLVE_BENEATH | f.RESOLVE_NO_XDEV | f.RESOLVE_NO_MAGICLINKS
@@ -81,6 +82,15 @@ def _write(b: Builder, pointer: str, names: tuple[str, ...], text: str, note: st
     b.write(fd, text, note=note)
     b.close(fd)
     b.origin = ""
+
+
+def context_type(b: Builder, config: "dict[str, Any]") -> None:
+    """Which of the options of mount(8) a mount label is given by: an annotation of crun's and Podman's."""
+    name = "run.oci.mount_context_type"
+    kind = (config.get("annotations") or {}).get(name, "context")
+    if kind not in _CONTEXT_TYPES:
+        raise Error(f'"{kind}" is none of {", ".join(_CONTEXT_TYPES)}', pointer=f"/annotations/{name}")
+    b.label_option = kind
 
 
 def on_keys(b: Builder, process: "dict[str, Any]") -> None:

@@ -98,7 +98,7 @@ def configure(b: Builder, fs: Slot, options: Options) -> None:
 def option_text(b: Builder, words: list[str]) -> str:
     """The options of a file system as mount(2) takes them."""
     # A label may have commas, which the quotes keep from separating.
-    return ",".join([*words, f'context="{b.mount_label}"'] if b.mount_label else words)
+    return ",".join([*words, f'{b.label_option}="{b.mount_label}"'] if b.mount_label else words)
 
 
 def attributes(options: Options) -> int:

@@ -72,10 +72,11 @@ class _Block:
 class Builder:
     """Appends steps to a program. See the module's text for `origin`, `phase` and blocks.
 
-    mount_label is the SELinux label of new file systems (/linux/mountLabel), or "".
+    mount_label is the SELinux label of new file systems (/linux/mountLabel), or "", and label_option
+    the mount option for it.
     """
 
-    __slots__ = ("_free", "_top", "mount_label", "note", "origin", "phase", "program")
+    __slots__ = ("_free", "_top", "label_option", "mount_label", "note", "origin", "phase", "program")
 
     def __init__(self) -> None:
         self.program = Program()
@@ -83,6 +84,7 @@ class Builder:
         self.phase = ""
         self.note = ""
         self.mount_label = ""
+        self.label_option = "context"
         self._free: list[int] = []
         self._top = 0
 
@@ -239,7 +241,7 @@ class Builder:
         fs = self._fd(f"{fstype}fs", (), note, "fsopen", fstype, f.FSOPEN_CLOEXEC)
         if self.mount_label and fstype not in _OWN_LABELS:
             origin, self.origin = self.origin, "/linux/mountLabel"
-            self.fsconfig_set(fs, "context", self.mount_label, note)
+            self.fsconfig_set(fs, self.label_option, self.mount_label, note)
             self.origin = origin
         return fs
 
