@@ -177,14 +177,15 @@ def compile_process(
         from pyrunc.compile import labels
 
         labels.on_exec(b, process, apparmor=apparmor)
+    b.origin = "/process/args"
+    b.step("close_range", 3 + preserve_fds + listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
     if filter is not None:
         from pyrunc.compile import seccomp
 
         assert profile is not None
-        seccomp.install(b, filter, profile.get("flags"))
+        seccomp.install(b, filter, profile)
     identity.finish_capabilities(b, pending)
     b.origin = "/process/args"
-    b.step("close_range", 3 + preserve_fds + listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
     argv = vector([a.encode("utf-8", "surrogateescape") for a in process["args"]], "argv")
     envp = vector(environment(process, home, listen_fds), "envp")
     name = process["args"][0]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyrunc.linux import capabilities
+from pyrunc.linux.seccomp import AGENT_ACTIONS
 
 # severity, pointer, message, suggestion
 Finding = tuple[str, str, str, str]
@@ -94,6 +95,11 @@ def _seccomp(seccomp: dict[str, Any]) -> Iterator[Finding]:
             if type(position) is int and position > 5:
                 where = f"{pointer}/syscalls/{index}/args/{number}/index"
                 yield "error", where, "system calls have six arguments, 0 to 5", ""
+    if not seccomp.get("listenerPath"):
+        if seccomp.get("listenerMetadata"):
+            yield "error", f"{pointer}/listenerMetadata", "metadata for a seccomp agent need listenerPath", ""
+        if any(action in AGENT_ACTIONS for _, _, action in used):
+            yield "error", pointer, "SCMP_ACT_NOTIFY needs listenerPath, the socket of a seccomp agent", ""
     for where, errno, action in used:
         if errno is not None and str(action).startswith("SCMP_ACT_") and action not in with_errno:
             yield "error", where, f"{action} takes no errno, only {' and '.join(with_errno)} do", ""

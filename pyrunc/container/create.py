@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
     from pyrunc.container import Runtime
+    from pyrunc.host.seccomp_agent import Agent
     from pyrunc.program.model import Program
 
 _SIGKILL = 9
@@ -98,8 +99,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_undo", "config", "data", "directory", "facts", "init", "plan", "program", "record", "request",
-        "rt", "terminal",
+        "_agent", "_listener", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
+        "record", "request", "rt", "terminal",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -116,6 +117,12 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
+        self._listener: dict[str, str] | None = None
+        self._agent: Agent | None = None
+        if self.facts.filter is not None:
+            from pyrunc.compile.seccomp import agent
+
+            self._listener = agent(self.config["linux"]["seccomp"])
         if not self.plan.rootless:
             self.program = self._compile()
 
@@ -179,7 +186,8 @@ class Creation:
         descriptors = self._descriptors(console_socket, console)
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
         try:
-            self.init = Init(self.program, descriptors, preserve)
+            listens = self._listener is not None and not request.wait
+            self.init = Init(self.program, descriptors, preserve, listens=listens)
         finally:
             for name, fd in descriptors.items():
                 if name != "state" and name != "created-state":
@@ -193,7 +201,7 @@ class Creation:
 
     def _new_record(self) -> "dict[str, Any]":
         cgroups = self.plan.record()
-        return {
+        record = {
             "version": self.config["ociVersion"],
             "pid": 0,
             "steps": 0 if self.plan.rootless else len(self.program.steps),
@@ -208,6 +216,9 @@ class Creation:
             "freezer": records.freezer_file(cgroups),
             "shared_pids": not self.own_pid_namespace(),
         }
+        if self._listener is not None:
+            record["listener"] = self._listener
+        return record
 
     def _make_cgroups(self) -> None:
         from pyrunc.host.cgroups import tree
@@ -251,6 +262,8 @@ class Creation:
         while True:
             point, _, _ = unpack(init.next())
             if point == SYNC_CREATED:
+                if self._listener is not None and not self.request.wait:
+                    self._reach_agent(self._listener)
                 self._created(pidfd_socket, pid_file)
                 init.answer()
                 return
@@ -280,6 +293,14 @@ class Creation:
         for kind in ("prestart", "createRuntime"):
             hooks.run(self.config, kind, state)
 
+    def _reach_agent(self, listener: "dict[str, str]") -> None:
+        """`run`: connects to the seccomp agent while nothing of the container runs yet."""
+        from pyrunc.host.seccomp_agent import Agent
+
+        agent = self._agent = Agent(listener, self.request.bundle)
+        state = records.document(self.request.id, self.record, "created")
+        self.init.on_listener = lambda fd: agent.hand_over(fd, self.init.pid, state)
+
     def _note_process(self) -> None:
         """Records the container's first process as soon as it exists: hooks see its number in the
         state, and a crash leaves something to clean up by."""
@@ -305,6 +326,8 @@ class Creation:
         """`run`: waits until the process executes, then runs the poststart hooks."""
         if self.init.next():
             raise Error("a program of run does not wait after the container is created: a bug of pyrunc")
+        if self._agent is not None and not self._agent.served:
+            raise self._died()
         self.init.close()
         if self.config.get("hooks", {}).get("poststart"):
             from pyrunc.host import hooks

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pyrunc.container import Runtime
     from pyrunc.container.foreground import Foreground
+    from pyrunc.host.seccomp_agent import Agent
 
 _SIGKILL = 9
 
@@ -41,7 +42,7 @@ def execute(
     directory = Directory.open(rt.root, id)
     try:
         record = directory.read()
-        _check_status(directory, record, ignore_paused)
+        status = _check_status(directory, record, ignore_paused)
         config = json.decode(directory.get(records.CONFIG).decode())
         if process is None:
             process = _process(config, args, cwd, env or [], user, additional_gids, caps or [], no_new_privs)
@@ -58,6 +59,11 @@ def execute(
             raise Error("a detached process with a terminal needs --console-socket")
         if console_socket and not (terminal and detach):
             raise Error("--console-socket needs --detach and a terminal (--tty)")
+        agent = None
+        if "listener" in record:
+            from pyrunc.host.seccomp_agent import Agent
+
+            agent = Agent(record["listener"], record["bundle"])
         front = None
         if not detach:
             from pyrunc.container import foreground
@@ -66,15 +72,18 @@ def execute(
         init = _launch(
             rt, directory, record, config, process, preserve_fds, cgroup or [], console_socket, front
         )
+        if agent is not None:
+            state = records.document(directory.id, record, status)
+            init.on_listener = lambda fd: agent.hand_over(fd, init.pid, state)
         if front is not None:
             front.catch()
     finally:
         directory.close()
-    _follow(init, pid_file, pidfd_socket)
+    _follow(init, pid_file, pidfd_socket, agent)
     return front.wait(init.pid) if front else 0
 
 
-def _check_status(directory: Directory, record: "dict[str, Any]", ignore_paused: bool) -> None:
+def _check_status(directory: Directory, record: "dict[str, Any]", ignore_paused: bool) -> str:
     status = records.status(directory, record)
     if status in ("stopped", "creating"):
         raise Error(f"cannot exec in the container {directory.id}: it is {status}")
@@ -82,6 +91,7 @@ def _check_status(directory: Directory, record: "dict[str, Any]", ignore_paused:
         raise Error(
             f"cannot exec in the container {directory.id}: it is paused; resume it, or use --ignore-paused"
         )
+    return status
 
 
 def _process(
@@ -150,7 +160,7 @@ def _launch(
                 if console_socket
                 else front.console if front else -1
             )
-        return Init(program, descriptors, preserve)
+        return Init(program, descriptors, preserve, listens="listener" in record)
     finally:
         for fd in descriptors.values():
             posix.close(fd)
@@ -207,15 +217,11 @@ def _facts(
     return facts
 
 
-def _follow(init: Init, pid_file: str | None, pidfd_socket: str | None) -> None:
+def _follow(init: Init, pid_file: str | None, pidfd_socket: str | None, agent: "Agent | None") -> None:
     """Until the process is executed; one that fails before that is collected."""
     try:
         if not init.next():
-            status = exit_status(reap(init.pid))
-            raise Error(
-                f"the process ended with exit status {status} before it could be executed; "
-                "has the container stopped, or is a limit too low?"
-            )
+            raise _ended(init)
         if pid_file:
             write_file(pid_file, str(init.pid))
         if pidfd_socket:
@@ -224,10 +230,19 @@ def _follow(init: Init, pid_file: str | None, pidfd_socket: str | None) -> None:
             send_pidfd(pidfd_socket, init.pid)
         init.answer()
         init.next()
+        if agent is not None and not agent.served:
+            raise _ended(init)
         init.close()
     except BaseException:
         _end(init.pid)
         raise
+
+
+def _ended(init: Init) -> Error:
+    return Error(
+        f"the process ended with exit status {exit_status(reap(init.pid))} before it could be executed; "
+        "has the container stopped, or is a limit too low?"
+    )
 
 
 def _end(pid: int) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.container import Runtime
+    from pyrunc.host.seccomp_agent import Agent
 
 _SIGKILL = 9
 # How long a killed process may take to end; only one in an uninterruptible sleep takes that long.
@@ -36,12 +37,20 @@ def start(rt: "Runtime", id: str) -> None:
 def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> None:
     from pyrunc.host.sockets import connect
 
+    agent = None
+    if "listener" in record:
+        from pyrunc.host.seccomp_agent import Agent
+
+        agent = Agent(record["listener"], record["bundle"])
     fd = connect(f"/proc/self/fd/{directory.fd}/{SOCKET}", "the container's start socket")
     try:
         directory.unlink(SOCKET)
         posix.write(fd, b"\n")
-        # execve closes the other end without a word; a step that fails reports itself first.
-        report = posix.read(fd, 512)
+        if agent is not None:
+            report = _serve(agent, fd, directory, record)
+        else:
+            # execve closes the other end without a word; a step that fails reports itself first.
+            report = posix.read(fd, 512)
     except ConnectionError:
         report = b""
     finally:
@@ -55,6 +64,30 @@ def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> Non
             _end(directory, record)
             _destroy(directory, record)
         raise error
+
+
+def _serve(agent: "Agent", fd: int, directory: Directory, record: "dict[str, Any]") -> bytes:
+    """Gives the seccomp agent the listener, which comes before the process is executed; returns what
+    init reports besides."""
+    from _socket import socket
+
+    from pyrunc.host.seccomp_agent import receive
+
+    connection = socket(fileno=posix.dup(fd))
+    try:
+        report, listener = receive(connection, 512)
+    finally:
+        connection.close()
+    if listener < 0:
+        if not report:
+            raise Error(f"the process of the container {directory.id} ended before it could be executed")
+        return report
+    try:
+        agent.hand_over(listener, record["pid"], records.document(directory.id, record, "created"))
+    except Error:
+        _end(directory, record)
+        raise
+    return posix.read(fd, 512)
 
 
 def _hooks(directory: Directory, record: "dict[str, Any]", kind: str, status: str) -> None:

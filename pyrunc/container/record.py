@@ -5,7 +5,7 @@ process; pid 0 while there is none), `creating`, `bundle`, `rootfs`, `created`, 
 `cgroups` (see compile.cgroups), `mounts`, where their hierarchies were, by controller, `freezer`, the file
 that tells whether the container is paused, `shared_pids`, whether its processes are in a PID namespace with
 others, `steps` and `preserve_fds`, from which the program can be found again that init is in, and after
-an update `resources`, those in force.
+an update `resources`, those in force; and `listener` where there is a seccomp agent (compile.seccomp.agent).
 The status is never stored, but follows from the process, the freezer and the start socket.
 """
 

@@ -13,6 +13,7 @@ from pyrunc.program.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
     from pyrunc.program.model import Program
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
 _F_ADD_SEALS, _SEAL_ALL = 1033, 0xF  # seal, shrink, grow, write
 
-PID, SYNC, FAILURE = 1, 2, 3
+PID, SYNC, FAILURE, LISTENER = 1, 2, 3, 4
 _record = Struct("=IIq")
 _MAX_TEXT = 480
 
@@ -69,16 +70,26 @@ def _forget_leaked(keep: set[int]) -> None:
 
 class Init:
     """A running init. pid is its first process, and then the container's; on_clone is called when
-    that changes, and origin is the pointer of the step that waits."""
+    that changes, on_listener with the descriptor of a filter's listener, and origin is the pointer
+    of the step that waits."""
 
-    __slots__ = ("_command", "_report", "on_clone", "origin", "pid", "program")
+    __slots__ = ("_command", "_report", "_socket", "on_clone", "on_listener", "origin", "pid", "program")
 
     def __init__(
-        self, program: "Program", descriptors: dict[str, int], preserve: range = range(0)
+        self, program: "Program", descriptors: dict[str, int], preserve: range = range(0), *,
+        listens: bool = False,
     ) -> None:
         """Spawns init. descriptors are those of `program.inherited` but for its two channels;
-        preserve are numbers that the container's process keeps as they are."""
-        report, child_report = posix.pipe2(posix.O_CLOEXEC)
+        preserve are numbers that the container's process keeps as they are; listens says that init
+        will send the listener of its filter."""
+        self._socket: socket | None = None
+        if listens:
+            from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socketpair
+
+            self._socket, child = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+            report, child_report = self._socket.fileno(), child.detach()
+        else:
+            report, child_report = posix.pipe2(posix.O_CLOEXEC)
         child_command, command = posix.pipe2(posix.O_CLOEXEC)
         executable = memory_file("pyrunc-init", _executable())
         numbers = {"report": child_report, "command": child_command, **descriptors}
@@ -89,6 +100,7 @@ class Init:
             posix.set_inheritable(fd, True)
         self.program = program
         self.on_clone: Callable[[], None] | None = None
+        self.on_listener: Callable[[int], None] | None = None
         self.origin = ""
         try:
             self.pid = posix.posix_spawn(
@@ -105,13 +117,21 @@ class Init:
 
     def receive(self) -> tuple[int, int, int, str] | None:
         """The next record as (kind, step, value, text), or None when init has closed the channel,
-        which means that it executed the process, or died."""
-        data = posix.read(self._report, _record.size)
+        which means that it executed the process, or died. The value of a LISTENER is its descriptor."""
+        listener = -1
+        if self._socket is None:
+            data = posix.read(self._report, _record.size)
+        else:
+            from pyrunc.host.seccomp_agent import receive
+
+            data, listener = receive(self._socket, _record.size)
         if len(data) < _record.size:
             return None
         kind, step, value = _record.unpack(data)
         text = ""
-        if kind == FAILURE:
+        if kind == LISTENER:
+            value = listener
+        elif kind == FAILURE:
             text = posix.read(self._report, _MAX_TEXT).decode("utf-8", "replace").strip()
         return kind, step, value, text
 
@@ -128,6 +148,10 @@ class Init:
             if kind == SYNC:
                 self.origin = self.program.steps[step].origin
                 return value
+            if kind == LISTENER:
+                if self.on_listener is not None:
+                    self.on_listener(value)
+                continue
             if kind == FAILURE:
                 from pyrunc.program.explain import failure
 
@@ -144,5 +168,8 @@ class Init:
         posix.write(self._command, b"\n")
 
     def close(self) -> None:
-        posix.close(self._report)
+        if self._socket is None:
+            posix.close(self._report)
+        else:
+            self._socket.close()
         posix.close(self._command)

@@ -14,7 +14,6 @@ import pyrunc.libraries
 from pyrunc.errors import Error
 from pyrunc.linux.seccomp import (
     ACTIONS,
-    AGENT_ACTIONS,
     ARCHITECTURES,
     OPERATORS,
     PERMISSIVE_ACTIONS,
@@ -108,11 +107,6 @@ def compile_profile(seccomp: "dict[str, Any]") -> tuple[bytes, list[str], str]:
 def _action(holder: "dict[str, Any]", key: str, errno_key: str, pointer: str) -> int:
     """The kernel's value of an action with its errno, which is EPERM where none is given."""
     name = holder.get(key)
-    if name in AGENT_ACTIONS:
-        raise Error(
-            f"{name} needs a seccomp agent, which pyrunc does not support: use another action",
-            pointer=f"{pointer}/{key}",
-        )
     if name not in ACTIONS:
         raise Error(
             f"{name!r} is no seccomp action; there are {', '.join(ACTIONS)}", pointer=f"{pointer}/{key}"

@@ -43,7 +43,7 @@ def filter_for(seccomp: "dict[str, Any]", cache_dir: str | None) -> tuple[bytes,
     cache_dir is created where it is missing; None compiles each time. Raises Error for a profile
     that cannot be compiled. A cache that cannot be written is a warning, not an error.
     """
-    if "listenerMetadata" in seccomp and "listenerPath" not in seccomp:
+    if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         raise Error(
             "metadata for a seccomp agent need listenerPath: add it, or remove them",
             pointer="/linux/seccomp/listenerMetadata",

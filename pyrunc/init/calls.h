@@ -13,6 +13,7 @@
 #define OP_REFUSE 11
 #define OP_COPY_UP 12
 #define OP_HOOK_STREAMS 13
+#define OP_NOTIFY 14
 #define FIRST_CALL 64
 #define CALL_COUNT 58
 static const short call_numbers[] = {

@@ -11,7 +11,8 @@
  *
  *   Slot 0 is the report channel, slot 1 the command channel. init writes
  *   records to the first: the pid of the cloned process, a sync point that it
- *   waits at (until a byte comes through the second), or the step that failed.
+ *   waits at (until a byte comes through the second), the step that failed, or
+ *   the listener of a filter, whose descriptor comes with the record.
  *   A failed step ends init with status 1. A command channel at end of file,
  *   which means that the runtime has died, ends it as well.
  *
@@ -32,10 +33,11 @@
 #define MAX_SLOTS 128
 #define MAX_INHERITED 32
 #define SCRATCH_SIZE 4096
+#define PENDING (-SCRATCH_SIZE) /* no errno, and no descriptor */
 #define TEXT_SIZE 480
 
 enum { IMMEDIATE, DATA, SLOT, SCRATCH };
-enum { RECORD_PID = 1, RECORD_SYNC, RECORD_FAILURE };
+enum { RECORD_PID = 1, RECORD_SYNC, RECORD_FAILURE, RECORD_LISTENER };
 enum { E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_CHILD = 10, E_INVAL = 22, E_NOEXEC = 8, E_LOOP = 40, E_TIMEDOUT = 110 };
 
 struct header {
@@ -58,7 +60,7 @@ struct record {
 };
 
 static int64_t slots[MAX_SLOTS];
-static uint64_t scratch[SCRATCH_SIZE / 8];
+static uint64_t scratch[SCRATCH_SIZE / 8] __attribute__((aligned(16)));
 static char *data;
 static uint32_t data_size;
 /* Where hooks write instead of the descriptor of their step; -1 for there. */
@@ -77,6 +79,18 @@ static long call(long n, long a, long b, long c, long d, long e, long f)
 			 : "rcx", "r11", "memory");
 	return result;
 }
+
+/* clone3 of a thread, which begins with `work` on the stack that the arguments name. */
+static long start_thread(const void *args, size_t size, void (*work)(void))
+{
+	long result;
+	__asm__ volatile("syscall\n\ttest %%rax,%%rax\n\tjnz 1f\n\txor %%ebp,%%ebp\n\tcall *%[work]\n1:"
+			 : "=a"(result)
+			 : "a"(__NR_clone3), "D"(args), "S"(size), [work] "r"(work)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+#define RELAX() __asm__ volatile("pause" ::: "memory")
 #elif defined(__aarch64__)
 static long call(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -93,6 +107,19 @@ static long call(long n, long a, long b, long c, long d, long e, long f)
 			 : "memory");
 	return x0;
 }
+
+static long start_thread(const void *args, size_t size, void (*work)(void))
+{
+	register long x8 __asm__("x8") = __NR_clone3;
+	register long x0 __asm__("x0") = (long)args;
+	register long x1 __asm__("x1") = size;
+	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tblr %[work]\n1:"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), [work] "r"(work)
+			 : "memory");
+	return x0;
+}
+#define RELAX() __asm__ volatile("yield" ::: "memory")
 #else
 #error "pyrunc supports x86-64 and aarch64"
 #endif
@@ -104,8 +131,9 @@ static long call(long n, long a, long b, long c, long d, long e, long f)
 
 static _Noreturn void leave(int status)
 {
-	for (;;)
-		CALL1(__NR_exit_group, status);
+	CALL1(__NR_exit_group, status);
+	/* A filter does not let it: an illegal instruction ends the process all the same. */
+	__builtin_trap();
 }
 
 /* ---- talking to the runtime ---------------------------------------------- */
@@ -430,6 +458,97 @@ static uint32_t uncopied_name(char *text)
 	return size;
 }
 
+/* ---- a filter with a listener -------------------------------------------- */
+
+/*
+ * Once the filter is in place every system call may be the agent's to answer, and the agent cannot answer
+ * before it has the listener. So a second thread, which the filter does not bind, sends it, and the first
+ * makes no call until then. execve ends the thread.
+ */
+static struct {
+	struct record_head {
+		uint32_t kind, step;
+		int64_t value;
+	} record;
+	struct {
+		void *base;
+		size_t length;
+	} vector;
+	struct {
+		size_t length;
+		int level, type;
+		int64_t fd;
+	} control;
+	struct {
+		void *name;
+		size_t name_length;
+		void *vectors;
+		size_t vector_count;
+		void *control;
+		size_t control_length;
+		size_t flags;
+	} message;
+	int listener, sent;
+} handover;
+
+__attribute__((no_sanitize("address", "undefined"))) static _Noreturn void send_listener(void)
+{
+	int fd;
+
+	while ((fd = __atomic_load_n(&handover.listener, __ATOMIC_ACQUIRE)) == PENDING)
+		CALL1(__NR_sched_yield, 0);
+	if (fd >= 0) {
+		handover.record.value = handover.control.fd = fd;
+		/* Nobody receives it: without an agent the process must not go on. */
+		if (CALL3(__NR_sendmsg, slots[REPORT], &handover.message, 0x4000 /* MSG_NOSIGNAL */) < 0)
+			leave(1);
+		__atomic_store_n(&handover.sent, 1, __ATOMIC_RELEASE);
+	}
+	CALL1(__NR_exit, 0);
+	__builtin_trap();
+}
+
+static long install_with_listener(uint32_t step, int64_t flags, int64_t program)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+	} clone = { 0 };
+	int priority = 0;
+	long result;
+
+	handover.record = (struct record_head){ RECORD_LISTENER, step, 0 };
+	handover.vector.base = &handover.record;
+	handover.vector.length = sizeof(handover.record);
+	handover.control.length = 20; /* CMSG_LEN of a descriptor */
+	handover.control.level = 1; /* SOL_SOCKET */
+	handover.control.type = 1; /* SCM_RIGHTS */
+	handover.message.vectors = &handover.vector;
+	handover.message.vector_count = 1;
+	handover.message.control = &handover.control;
+	handover.message.control_length = sizeof(handover.control);
+	handover.listener = PENDING;
+	handover.sent = 0;
+	/* CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM. No step looks at the scratch area any more. */
+	clone.flags = 0x50f00;
+	clone.stack = (uint64_t)scratch;
+	clone.stack_size = SCRATCH_SIZE;
+	result = start_thread(&clone, sizeof(clone), send_listener);
+	if (result < 0)
+		return result;
+	/*
+	 * Waiting out of the kernel, a real-time process would have its CPU alone: the thread gets by on what
+	 * the kernel keeps for others (sched(7), "Limiting the CPU usage of real-time processes").
+	 */
+	CALL3(__NR_sched_setscheduler, result, 0 /* SCHED_OTHER */, &priority);
+	result = CALL3(__NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, flags, program);
+	__atomic_store_n(&handover.listener, result, __ATOMIC_RELEASE);
+	if (result < 0)
+		return result;
+	while (!__atomic_load_n(&handover.sent, __ATOMIC_ACQUIRE))
+		RELAX();
+	return 0;
+}
+
 /* ---- steps --------------------------------------------------------------- */
 
 /*
@@ -549,6 +668,8 @@ static long run_step(const struct step *step, uint32_t index, const int64_t *arg
 		hook_streams[0] = args[0];
 		hook_streams[1] = args[1];
 		return 0;
+	case OP_NOTIFY:
+		return install_with_listener(index, args[0], args[1]);
 	case OP_FAIL:
 		return failed(args[0]);
 	case OP_EXIT:

@@ -13,12 +13,13 @@ ACTIONS: dict[str, tuple[int, int | None]] = {
     "SCMP_ACT_KILL_PROCESS": (0x80000000, None),
     "SCMP_ACT_KILL_THREAD": (0x00000000, None),
     "SCMP_ACT_LOG": (0x7FFC0000, None),
+    "SCMP_ACT_NOTIFY": (0x7FC00000, None),
     "SCMP_ACT_TRACE": (0x7FF00000, 0xFFFF),
     "SCMP_ACT_TRAP": (0x00030000, None),
 }
 
-# A system call that these default actions meet still happens, or is a tracer's to answer.
-PERMISSIVE_ACTIONS = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+# A system call that these default actions meet still happens, or is a tracer's or an agent's to answer.
+PERMISSIVE_ACTIONS = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
 
 # enum scmp_compare
 OPERATORS: dict[str, int] = {
@@ -61,14 +62,15 @@ ARCHITECTURES: dict[str, int] = {
     "SCMP_ARCH_X86_64": 62 | _64BIT | _LE,
 }
 
-# SECCOMP_SET_MODE_FILTER's flags; every kernel that pyrunc runs on knows them.
+# SECCOMP_SET_MODE_FILTER's flags; every kernel that pyrunc runs on knows them, but for the last: Linux 5.19.
 FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
 
-# What is meaningless without a seccomp agent, a process that answers for the kernel. The kernel
-# refuses the flag where the filter has no listener.
+# What takes a seccomp agent, a process that answers for the kernel. The kernel refuses the flag where the
+# filter has no listener.
 AGENT_ACTIONS = ("SCMP_ACT_NOTIFY",)
 AGENT_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)

@@ -42,6 +42,8 @@ CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "copy_up": ("", ("fd", "fd")),
     # the hooks that follow write their standard output and error there
     "hook_streams": ("", ("fd", "fd")),
+    # seccomp(2) with a listener, which is sent to the runtime before the filter can meet a call
+    "notify": ("", ("SECCOMP_FILTER_FLAG", "sock_fprog")),
 }
 
 CALLS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -7,6 +7,7 @@ One table; an entry for a call goes before the one for any call. A remedy is a h
 from errno import (
     E2BIG,
     EACCES,
+    EAGAIN,
     EBADF,
     EBUSY,
     EEXIST,
@@ -139,6 +140,11 @@ REMEDIES: dict[tuple[str, int], str] = {
         "cpuset, MPOL_DEFAULT and MPOL_LOCAL take none; see set_mempolicy(2)"
     ),
     ("set_mempolicy", ENOSYS): "the kernel lacks CONFIG_NUMA; remove memoryPolicy",
+    ("notify", EACCES): "a filter needs process.noNewPrivileges, or CAP_SYS_ADMIN",
+    ("notify", EAGAIN): "a limit on processes may leave no room for the thread that sends the listener",
+    ("notify", EBUSY): "the runtime itself is under a filter with a seccomp agent, and there can be only one",
+    ("notify", EINVAL): "the kernel refused the filter or one of its flags; "
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19",
     ("setgroups", EINVAL): "a group id is not mapped in the container's user namespace",
     ("setgroups", EPERM): "the user namespace denies setgroups; remove additionalGids",
     ("setns", EINVAL): "the path is a namespace of another type, or may not be joined from here",

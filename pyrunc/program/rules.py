@@ -262,6 +262,23 @@ def _prctl(walk: Walk, step: Step) -> None:
 
 
 def _seccomp(walk: Walk, step: Step) -> None:
+    flags: Any = step.args[1]
+    if flags & f.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        walk.bad("a filter with a listener is installed by notify, which hands the listener over")
+    _filter(walk, step)
+
+
+def _notify(walk: Walk, step: Step) -> None:
+    flags: Any = step.args[0]
+    if not flags & f.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        walk.bad("there is no listener to hand over")
+    if flags & f.SECCOMP_FILTER_FLAG_TSYNC:
+        walk.bad("the filter would bind the thread that hands its listener over")
+    walk.scratch = ("", 0, None)
+    _filter(walk, step)
+
+
+def _filter(walk: Walk, step: Step) -> None:
     if not walk.no_new_privs and not walk.admin:
         walk.bad("a filter needs no_new_privs or CAP_SYS_ADMIN")
     walk.filter = walk.index
@@ -343,6 +360,7 @@ RULES: "dict[str, Callable[[Walk, Step], None]]" = {
     "ioctl": _ioctl,
     "ioprio_set": _of_itself,
     "load": _number,
+    "notify": _notify,
     "openat": _openat,
     "openat2": _openat2,
     "pivot_root": _pivot_root,

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 MAX_INHERITED, MAX_TOLERATED = 32, 8
 
 # The calls between the filter and execve: the filter has to allow all that come after it.
-_AFTER_FILTER = frozenset(
-    ("seccomp", "capset", "close", "close_range", "execve", "fail", "exit", "if_ok", "if_failed")
-)
+_AFTER_FILTER = frozenset(("seccomp", "capset", "execve", "fail", "exit", "if_ok", "if_failed"))
 
 # -- what the kinds of `calls` mean for an argument ----------------------------
 

@@ -96,6 +96,8 @@ DOES = {
     "/linux/uidMappings/*": "`/proc/PID/uid_map`, written by the runtime or newuidmap",
     "/linux/gidMappings/*": "`/proc/PID/gid_map`, written by the runtime or newgidmap",
     "/linux/resources/memory/useHierarchy": "checked: `false` is an error, no current kernel has it",
+    "/linux/seccomp/listenerPath": "the listener of `notify`, sent there by the runtime",
+    "/linux/seccomp/listenerMetadata": "in the container process state that goes with the listener",
     "/annotations": "kept in the state; see configuration.md for those that change something",
 }
 

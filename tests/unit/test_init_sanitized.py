@@ -25,10 +25,10 @@ from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder, vector
 from pyrunc.program.calls import CALLS, header
 from pyrunc.program.encode import encode
-from pyrunc.program.model import SCRATCH, Data, Slot
+from pyrunc.program.model import SCRATCH, Data, Slot, Step
 
 SOURCE = Path(__file__).resolve().parents[2] / "pyrunc/init/init.c"
-PID, SYNC, FAILURE = 1, 2, 3
+PID, SYNC, FAILURE, LISTENER = 1, 2, 3, 4
 RECORD = struct.Struct("=IIq")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
@@ -427,6 +427,70 @@ def test_a_waiting_container_can_be_killed(
     assert run.end()[0] in (128 + number, -number)
 
 
+# -- a filter with a listener -------------------------------------------------------------
+
+
+def filtered(flags: int, *more: Callable[[Builder], Any]) -> Builder:
+    """A program with a filter that lets everything pass, but for getppid(2), which is the listener's."""
+    instructions = ((0x20, 0, 0, 0), (0x15, 0, 1, 110), (0x06, 0, 0, 0x7FC00000), (0x06, 0, 0, 0x7FFF0000))
+    code = Data("sock_filter", b"".join(struct.pack("=HBBI", *each) for each in instructions))
+    b = builder()
+    b.step("prctl", f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    b.step("notify", flags, Data("sock_fprog", struct.pack("=H6xQ", len(instructions), 0), (), ((8, code),)))
+    for step in more:
+        step(b)
+    return b
+
+
+def test_the_listener_comes_before_the_program_goes_on(init: str) -> None:
+    run = start(init, filtered(8, lambda b: say(b, "filtered"), lambda b: b.sync(3)))
+    raw, ancillary, _, _ = run.report.recvmsg(64, socket.CMSG_SPACE(16))
+    kind, step, value = RECORD.unpack(raw)
+    ((level, rights, data),) = ancillary
+    assert (kind, step, level, rights) == (LISTENER, 1, socket.SOL_SOCKET, socket.SCM_RIGHTS)
+    (listener,) = struct.unpack("=i", data[:4])
+    # The descriptor's number in init, where it is still open.
+    assert os.readlink(f"/proc/{run.process.pid}/fd/{value}") == os.readlink(f"/proc/self/fd/{listener}")
+    assert "seccomp" in os.readlink(f"/proc/self/fd/{listener}")
+    os.close(listener)
+    assert run.receive() == (SYNC, 3, 3, b"")
+    deadline = time.monotonic() + 10
+    while len(os.listdir(f"/proc/{run.process.pid}/task")) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.answer()
+    assert run.end() == (0, b"filtered")
+
+
+def test_a_filter_that_the_kernel_refuses_is_a_failure(init: str) -> None:
+    run = start(init, filtered(8 | 1 << 30, lambda b: say(b, "no filter")))
+    assert run.receive() == (FAILURE, 1, -EINVAL, b"")
+    assert run.end() == (1, b"")
+
+
+def test_without_somebody_to_take_the_listener_the_process_ends(init: str) -> None:
+    b = filtered(8, lambda b: say(b, "without an agent"))
+    b.program.steps.insert(0, Step("sync", (1,), None, (), "", "", ""))
+    run = start(init, b)
+    assert run.receive() == (SYNC, 0, 1, b"")
+    run.report.shutdown(socket.SHUT_RDWR)
+    run.answer()
+    assert run.end() == (1, b"")
+
+
+def test_a_process_that_may_not_exit_ends_all_the_same(init: str) -> None:
+    """Of a filter that denies exit_group, init must not become a loop that tries."""
+    denying = ((0x20, 0, 0, 0), (0x15, 0, 1, 231), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000))
+    code = Data("sock_filter", b"".join(struct.pack("=HBBI", *each) for each in denying))
+    b = builder()
+    b.step("prctl", f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    b.step("seccomp", 1, 0, Data("sock_fprog", struct.pack("=H6xQ", len(denying), 0), (), ((8, code),)))
+    b.step("exit", 3)
+    run = start(init, b)
+    assert run.receive() is None
+    assert run.process.wait(20) in (-signal.SIGILL, -signal.SIGTRAP)
+
+
 # -- programs that are none ---------------------------------------------------------------
 
 
@@ -449,6 +513,7 @@ def whole(numbers: dict[str, int]) -> bytes:
     b.step("wait", state)
     b.openat2(f.AT_FDCWD, "/", f.O_PATH, resolve=0, name="root")
     b.step("execve", "/bin/true", vector([b"x"] * 9, "argv"), vector([], "envp"))
+    b.step("notify", 8, Data("sock_fprog", bytes(16)))
     b.clone(0)
     b.fail(EINVAL)
     return encode(b.program, {"state": -1, **numbers})
@@ -465,6 +530,8 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> str:
     # What `copy_up` does by itself fails, whatever its descriptors are.
     for name in ("openat", "getdents64", "mkdirat", "statx", "sendfile"):
         calls += f"#undef __NR_{name}\n#define __NR_{name} __NR_fchdir\n"
+    # Nor may it install a filter, or believe that it has, and wait for the listener to be sent.
+    calls += "#undef __NR_seccomp\n#define __NR_seccomp __NR_fchdir\n"
     # `wait` accepts until somebody starts it; this fails on whatever the listener is.
     calls += "#undef __NR_accept4\n#define __NR_accept4 __NR_fchdir\n"
     assert calls.count("__NR_getpid,") == len(CALLS)

@@ -385,10 +385,6 @@ UNSUPPORTED = [
     ("/linux/netDevices", {"eth0": {}}),
     ("/linux/intelRdt", {}),
     ("/linux/intelRdt", {"closID": ""}),
-    ("/linux/seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}),
-    ("/linux/seccomp", {"defaultAction": ALLOW, "listenerPath": "/run/agent.sock"}),
-    ("/linux/seccomp", {"defaultAction": ALLOW, "listenerMetadata": "x"}),
-    ("/linux/seccomp", {"defaultAction": ALLOW, "syscalls": [{"names": ["a"], "action": "SCMP_ACT_NOTIFY"}]}),
 ]
 # What engines send for what they do not set.
 NEUTRAL = [

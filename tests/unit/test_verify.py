@@ -55,6 +55,7 @@ def prove_cwd(b: Builder) -> None:
     b.step("chdir", "/")
     b.getcwd()
     b.expect(SCRATCH, 1, ord("/"), ENOENT)
+    close_others(b)
 
 
 def identify(b: Builder, mask: int = 0, no_new_privs: bool = True) -> None:
@@ -67,13 +68,20 @@ def identify(b: Builder, mask: int = 0, no_new_privs: bool = True) -> None:
         b.step("prctl", f.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def install_filter(b: Builder) -> None:
-    b.step("seccomp", f.SECCOMP_SET_MODE_FILTER, 0, Data("sock_fprog", bytes(16), (3,)))
+def install_filter(b: Builder, flags: int = 0) -> None:
+    b.step("seccomp", f.SECCOMP_SET_MODE_FILTER, flags, Data("sock_fprog", bytes(16), (3,)))
+
+
+def listen(b: Builder, flags: int = f.SECCOMP_FILTER_FLAG_NEW_LISTENER) -> None:
+    b.step("notify", flags, Data("sock_fprog", bytes(16), (3,)))
+
+
+def close_others(b: Builder) -> None:
+    b.step("close_range", 3, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
 
 
 def execute(b: Builder) -> None:
     b.origin = "/process/args"
-    b.step("close_range", 3, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
     b.step("execve", "/bin/sh", vector([b"sh"], "argv"), vector([b"A=1"], "envp"))
 
 
@@ -823,6 +831,12 @@ def test_orders_that_the_kernel_and_the_filter_allow(changes: tuple[Callable[[Bu
         ((lambda b: identify(b, 1 << 21, False), install_filter, NO_PRIVS), "before the filter"),
         ((identify, install_filter, capset), "comes after the capabilities"),
         ((identify, install_filter, lambda b: b.step("setsid")), "before the filter"),
+        ((identify, install_filter, close_others), "before the filter"),
+        ((identify, listen, lambda b: b.sync(3)), "before the filter"),
+        ((lambda b: identify(b, 0, False), listen, NO_PRIVS), "needs no_new_privs"),
+        ((identify, lambda b: install_filter(b, f.SECCOMP_FILTER_FLAG_NEW_LISTENER)), "by notify"),
+        ((identify, lambda b: listen(b, 0)), "no listener"),
+        ((identify, lambda b: listen(b, f.SECCOMP_FILTER_FLAG_NEW_LISTENER | 1)), "bind the thread"),
         ((identify, install_filter, lambda b: b.sync(3)), "before the filter"),
         (
             (identify, lambda b: b.step(
