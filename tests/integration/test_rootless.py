@@ -4,12 +4,23 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Box, FdSocket, Result, Terminal, alive, namespace, open_terminal, proc_status, wait_for
+from harness import (
+    ALL_NAMESPACES,
+    Box,
+    FdSocket,
+    Result,
+    Terminal,
+    alive,
+    namespace,
+    open_terminal,
+    proc_status,
+    wait_for,
+)
 from users import User, chown_tree, user, verb
 
 NAMELESS = 64321  # no user's
@@ -119,6 +130,7 @@ def test_the_configuration_of_spec_rootless_runs_as_it_is(own: Own) -> None:
     box.clean()
 
 
+@pytest.mark.shows("/linux/uidMappings", "/linux/gidMappings")
 def test_its_root_is_the_user_itself(nobody: Own) -> None:
     pid = nobody.sleeping()
     status = proc_status(pid)
@@ -325,6 +337,7 @@ def test_subordinate_ids_are_mapped_by_the_helpers(sub: Own, someone: User) -> N
     assert Path(f"/proc/{pid}/setgroups").read_text() == "allow\n"
 
 
+@pytest.mark.shows("/process/user/additionalGids", "/process/user/uid", "/process/user/gid")
 def test_a_process_of_a_subordinate_id_with_groups(sub: Own, someone: User) -> None:
     sub.box.process["user"] = {"uid": 1000, "gid": 100, "additionalGids": [10, 20]}
     pid = sub.sleeping()
@@ -386,6 +399,53 @@ def test_the_root_file_system_need_not_be_open_to_the_container_s_root(sub: Own,
     chown_tree(box.rootfs, someone.sub, someone.sub)
     box.mount("/mnt", source=str(closed / "open"))
     assert sub.sh("cat /mnt/file; id -u") == "seen\n0\n"
+
+
+def test_the_user_s_containers_share_namespaces(sub: Own, someone: User, new_box: Callable[[], Box]) -> None:
+    """A pod: the second joins what the first has, its user namespace first."""
+    sub.box.add_namespace("network")
+    target = sub.sleeping()
+    box = new_box()
+    belongs_to(box, someone.uid, someone.gid)
+    second = Own(box, someone.ids())
+    del box.linux["uidMappings"], box.linux["gidMappings"]
+    box.config.pop("hostname")
+    for kind in ("user", "network", "ipc", "uts", "pid"):
+        box.add_namespace(kind, f"/proc/{target}/ns/{ALL_NAMESPACES[kind]}")
+    box.process["user"] = {"uid": 5, "gid": 6, "additionalGids": [7]}
+    pid = second.sleeping()
+    for kind in ("user", "network", "ipc", "uts", "pid"):
+        assert namespace(pid, kind) == namespace(target, kind)
+    assert proc_status(pid)["Uid"].split()[0] == str(someone.sub + 4)
+    assert proc_status(pid)["Groups"].split() == [str(someone.sub + 6)]
+    assert second.exec("/bin/id", "-u").ok().out == "5\n"
+    second.verb("delete", "--force", box.id).ok()
+    assert alive(target)
+
+
+def test_a_user_namespace_of_another_user_is_not_joined(
+    own: Own, new_box: Callable[[], Box], someone: User
+) -> None:
+    other = new_box()
+    other.user_namespace()
+    target = other.sleeping()
+    del own.box.linux["uidMappings"], own.box.linux["gidMappings"]
+    own.box.add_namespace("user", f"/proc/{target}/ns/user")
+    own.run().failed("/linux/namespaces/")
+    own.box.clean()
+
+
+@pytest.mark.shows("/hooks/createRuntime", "/hooks/createContainer", "/hooks/poststop")
+def test_hooks_of_an_ordinary_user(nobody: Own) -> None:
+    box = nobody.box
+    os.chmod(box.place, 0o777)
+    for kind in ("prestart", "createRuntime", "createContainer", "poststart", "poststop"):
+        box.hook(kind, f"echo {kind} $(id -u) >> {box.place}/record")
+    nobody.sh("true")
+    assert (box.place / "record").read_text().splitlines() == [
+        f"prestart {NAMELESS}", f"createRuntime {NAMELESS}", "createContainer 0", f"poststart {NAMELESS}",
+        f"poststop {NAMELESS}",
+    ]  # fmt: skip
 
 
 # -- root in a user namespace
