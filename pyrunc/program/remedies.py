@@ -90,8 +90,8 @@ REMEDIES: dict[tuple[str, int], str] = {
     ("fsconfig", EACCES): "the file system or its source may not be used like this",
     ("fsconfig", EBUSY): "the file system is in use with other options",
     ("fsconfig", EINVAL): (
-        "the kernel refused an option; look for a misspelt or unsupported one, or an id that is not mapped in "
-        "the container's user namespace"
+        "the kernel refused an option; look for a misspelt or unsupported one, or an id that is not mapped "
+        "in the container's user namespace"
     ),
     ("fsconfig", ENOENT): "the source, or a directory named in the options, does not exist",
     ("fsconfig", ENOTBLK): "the source has to be a block device",
