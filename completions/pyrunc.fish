@@ -25,7 +25,7 @@ complete -c pyrunc -n 'not __pyrunc_verb' -l debug -d 'log every decision, and s
 complete -c pyrunc -n 'not __pyrunc_verb' -l log -r -F -d 'append log records to FILE instead of writing them to stderr'
 complete -c pyrunc -n 'not __pyrunc_verb' -l log-format -x -a 'text json' -d 'how log records are written'
 complete -c pyrunc -n 'not __pyrunc_verb' -l root -x -a '(__fish_complete_directories)' -d 'where the state of containers is kept (default: /run/pyrunc, or $XDG_RUNTIME_DIR/pyrunc for an ordinary user)'
-complete -c pyrunc -n 'not __pyrunc_verb' -l systemd-cgroup -d 'accepted from engines, with a warning: cgroups are made through the cgroup file system'
+complete -c pyrunc -n 'not __pyrunc_verb' -l systemd-cgroup -d 'have systemd make the cgroups: a container is a scope, named by cgroupsPath as SLICE:PREFIX:NAME'
 complete -c pyrunc -n 'not __pyrunc_verb' -l rootless -x -a 'auto true false' -d 'go on where cgroups may not be changed'
 complete -c pyrunc -n 'not __pyrunc_verb' -l help -s h -d 'show this help'
 complete -c pyrunc -n 'not __pyrunc_verb' -l version -s v -d 'print the version of pyrunc and of the specification'

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 # Annotations of config.json that change what the runtime does.
-UNSAFE_ANNOTATIONS = HONOURED
+UNSAFE_ANNOTATIONS = (*HONOURED, "org.systemd.property.")
 
-CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
+CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
 
 
 def document() -> "dict[str, Any]":

@@ -101,7 +101,7 @@ GLOBAL = (
         FLAG,
         "",
         False,
-        "accepted from engines, with a warning: cgroups are made through the cgroup file system",
+        "have systemd make the cgroups: a container is a scope, named by cgroupsPath as SLICE:PREFIX:NAME",
     ),
     Option(
         "rootless",

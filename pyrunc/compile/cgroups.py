@@ -11,6 +11,7 @@ from _struct import Struct
 
 from pyrunc.compile import device_filter
 from pyrunc.compile.settings import Layout, Settings, Write
+from pyrunc.compile.syncs import SYNC_SCOPE
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from pyrunc.compile.systemd import Unit
 
 
 class Plan:
@@ -36,11 +39,12 @@ class Plan:
     owner        host uid that the v2 cgroup is delegated to
     delegated    cgroup below the container's that its process is moved to, "" for none (see `delegation`)
     asked        pointer of the first key that needs cgroups at all, "" if there is none
+    unit         the scope that the container is, where systemd makes the cgroups; or None
     """
 
     __slots__ = (
         "asked", "delegated", "device_program", "devices", "directories", "inherit", "late", "owner",
-        "parents", "rootless", "settings",
+        "parents", "rootless", "settings", "unit",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -55,6 +59,7 @@ class Plan:
         self.delegated = ""
         self.asked = settings.asked
         self.rootless = False
+        self.unit: Unit | None = None
 
     def writes(self) -> list[Write]:
         """All values, in order."""
@@ -62,13 +67,23 @@ class Plan:
 
     def record(self) -> "dict[str, Any]":
         """What the state file keeps; every later function of `host.cgroups` works from it."""
-        return {"driver": "cgroupfs", "directories": dict(self.directories)}
+        directories = dict(self.directories)
+        if self.unit is None:
+            return {"driver": "cgroupfs", "directories": directories}
+        return {
+            "driver": "systemd", "directories": directories, "unit": self.unit.name, "user": self.unit.user,
+            "collected": self.unit.collected,
+        }  # fmt: skip
 
 
 def plan(
-    config: "dict[str, Any]", layout: Layout, container_id: str, *, rootless: bool = False
+    config: "dict[str, Any]", layout: Layout, container_id: str, *, rootless: bool = False,
+    unit: "Unit | None" = None,
 ) -> Plan:
-    """The plan for a configuration. Raises Error for what the layout cannot express."""
+    """The plan for a configuration, whose cgroups are the unit's where there is one (--systemd-cgroup).
+
+    Raises Error for what the layout cannot express.
+    """
     linux = config.get("linux") or {}
     resources = linux.get("resources") or {}
     if any(name != "devices" for name in resources):
@@ -78,14 +93,24 @@ def plan(
     else:
         result = Plan(Settings(layout, "/linux/resources"))
     result.rootless = rootless
-    _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
+    if unit is None:
+        _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
+    else:
+        from pyrunc.compile import systemd
+
+        result.unit = unit
+        result.directories = systemd.directories(layout, unit)
+        result.asked = "/linux/cgroupsPath"
+    _inherit(result, layout)
     _parents(result, layout)
-    _devices(result, layout, resources.get("devices") or [])
+    state = _devices(result, layout, resources.get("devices") or [])
     # Whether stage 1 would count: on v1 it joins before it clones, on v2 only where it cannot clone
     # into the cgroup (see `join`).
     joined = any(n["type"] == "cgroup" and n.get("path") for n in linux.get("namespaces") or ())
     if result.settings.pids == 1 and ("pids" in layout.v1 or joined):
         result.late = ("pids",)
+    if unit is not None:
+        systemd.complete(result, unit, state)
     result.owner = _owner(config, linux) if layout.pure_v2 else None
     if (config.get("annotations") or {}).get("run.oci.delegate-cgroup"):
         from pyrunc.compile import delegation
@@ -124,10 +149,6 @@ def _directories(result: Plan, layout: Layout, path: str, container_id: str) -> 
             continue
         start = mount if absolute else _below(mount, layout.own.get(controller, "/"))
         directories[controller] = f"{start}/{relative}"
-    cpuset = directories.get("cpuset")
-    if cpuset:
-        mount = layout.v1["cpuset"]
-        result.inherit = [f"{mount}/{step}" for step in _steps(cpuset[len(mount) + 1 :])]
     if layout.v2 is None:
         return
     own = layout.own.get("", "/")
@@ -137,6 +158,13 @@ def _directories(result: Plan, layout: Layout, path: str, container_id: str) -> 
         own = own.rpartition("/")[0]
     start = layout.v2 if absolute else _below(layout.v2, own)
     directories[""] = f"{start}/{relative}"
+
+
+def _inherit(result: Plan, layout: Layout) -> None:
+    cpuset = result.directories.get("cpuset")
+    if cpuset:
+        mount = layout.v1["cpuset"]
+        result.inherit = [f"{mount}/{step}" for step in _steps(cpuset[len(mount) + 1 :])]
 
 
 def _parents(result: Plan, layout: Layout) -> None:
@@ -172,10 +200,13 @@ def _steps(relative: str) -> "Iterable[str]":
 # -- devices -----------------------------------------------------------------
 
 
-def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> None:
+def _devices(
+    result: Plan, layout: Layout, rules: "list[dict[str, Any]]"
+) -> "device_filter.Devices | None":
+    """Restricts the devices; what the rules come to, or None where nothing can restrict them."""
     # Neither device controller lets an unprivileged runtime in, which has no devices to give either.
     if result.rootless:
-        return
+        return None
     state = device_filter.devices(rules)
     pointer = "/linux/resources/devices"
     if "devices" in result.directories:
@@ -188,6 +219,7 @@ def _devices(result: Plan, layout: Layout, rules: "list[dict[str, Any]]") -> Non
             "no cgroup hierarchy is mounted that can restrict devices; mount cgroup v2 on /sys/fs/cgroup",
             pointer=pointer,
         )
+    return state
 
 
 def _owner(config: "dict[str, Any]", linux: "dict[str, Any]") -> int | None:
@@ -263,7 +295,8 @@ def join_record(
     """As `join`, for a process that enters an existing container, from its `Plan.record()`.
 
     below holds `exec --cgroup` values: a path below the container's cgroup for every hierarchy,
-    or "controller[,controller]:path" for some of them.
+    or "controller[,controller]:path" for some of them. Into the scope of a user's systemd it is
+    systemd that moves the process, at SYNC_SCOPE.
     """
     directories: dict[str, str] = dict(record["directories"])
     for text in below:
@@ -280,6 +313,10 @@ def join_record(
             raise Error(f"--cgroup {text}: the path has to stay below the container's cgroup")
         for name in chosen:
             directories[name] = f"{record['directories'][name]}/{clean(path)}".rstrip("/")
+    if record.get("user") and directories:
+        # The user may write to the scope, but not to the cgroup above both, as a move demands.
+        b.sync(SYNC_SCOPE)
+        return None
     return _join(b, directories, (), into, None)
 
 

@@ -8,7 +8,7 @@ from pyrunc.compile import devices, kernel, masks, mounts, namespaces, rootfs
 from pyrunc.compile.cgroups import join, join_late
 from pyrunc.compile.paths import components, open_or_create
 from pyrunc.compile.process import all_cpus, before_user_namespace, compile_process, compile_scheduling, label
-from pyrunc.compile.syncs import SYNC_CREATED
+from pyrunc.compile.syncs import SYNC_CREATED, SYNC_SCOPE
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -105,6 +105,8 @@ def _stage_1(
     plan = facts.cgroups
     joined_cgroup = any(flag == f.CLONE_NEWCGROUP for flag, _, _ in spaces.joined)
     if plan is not None:
+        if plan.unit is not None:
+            b.sync(SYNC_SCOPE)
         # Before any namespace hides the paths, or takes the privilege.
         cgroup = join(b, plan, into=not joined_cgroup)
     if spaces.own(f.CLONE_NEWUSER):

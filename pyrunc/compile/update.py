@@ -25,10 +25,11 @@ class Update:
     stop       whether the container has to be frozen for these: they do not lead straight from the
                old list to the new one, so that it could meanwhile use what neither allows
     program    eBPF instructions that take the place of the container's device filter, or None
+    rules      what the device rules came to before, and come to now; None where they stay
     resources  `linux.resources` as it is in force afterwards
     """
 
-    __slots__ = ("devices", "program", "resources", "settings", "stop")
+    __slots__ = ("devices", "program", "resources", "rules", "settings", "stop")
 
     def __init__(self, settings: Settings, resources: "dict[str, Any]") -> None:
         self.settings = settings
@@ -36,6 +37,7 @@ class Update:
         self.devices: list[Write] = []
         self.stop = False
         self.program: bytes | None = None
+        self.rules: tuple[device_filter.Devices, device_filter.Devices] | None = None
 
 
 def layout_of(record: "dict[str, Any]", controllers: "tuple[str, ...]") -> Layout:
@@ -81,6 +83,7 @@ def _devices(
     if old.allow == new.allow and old.rules == new.rules:
         # Engines send the whole list with each update; what others have allowed beside it stays.
         return
+    result.rules = old, new
     if "devices" in layout.v1:
         lines = device_filter.v1_changes(old, new)
         result.stop = lines is None

@@ -11,7 +11,7 @@ from pyrunc import log
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
 from pyrunc.compile.mount_options import USER_NAMESPACE
-from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, unpack
+from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, SYNC_SCOPE, unpack
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for
@@ -178,7 +178,8 @@ class Creation:
         self._undo.append(directory.discard)
         self.record = self._new_record()
         directory.write(self.record, creating=True)
-        self._make_cgroups()
+        if self.plan.unit is None:
+            self._make_cgroups()
         if self.plan.rootless:
             # Now it is known which control groups there are.
             self.program = self._compile()
@@ -201,6 +202,9 @@ class Creation:
 
     def _new_record(self) -> "dict[str, Any]":
         cgroups = self.plan.record()
+        if self.plan.unit is not None:
+            # Until systemd has made it, a scope of that name is somebody else's.
+            cgroups["directories"] = {}
         record = {
             "version": self.config["ociVersion"],
             "pid": 0,
@@ -223,12 +227,21 @@ class Creation:
     def _make_cgroups(self) -> None:
         from pyrunc.host.cgroups import tree
 
-        tree.create(self.plan)
+        if self.plan.unit is None:
+            tree.create(self.plan)
+        else:
+            from pyrunc.host.cgroups import systemd
+
+            systemd.start(self.plan, self.init.pid)
         cgroups = self.plan.record()
         if cgroups != self.record["cgroups"]:
             self.record["cgroups"] = cgroups
             self.record["freezer"] = records.freezer_file(cgroups)
-        self._undo.append(lambda: tree.destroy(cgroups))
+        # Before the end of the processes, and so after it when it is undone.
+        self._undo.insert(1, lambda: tree.destroy(cgroups))
+        if self.plan.unit is not None:
+            self.directory.write(self.record, creating=True)
+            tree.create(self.plan)
 
     def _descriptors(self, console_socket: str | None, console: int) -> dict[str, int]:
         descriptors: dict[str, int] = {}
@@ -271,6 +284,9 @@ class Creation:
                 from pyrunc.host import idmaps
 
                 idmaps.write(init.pid, self.config["linux"])
+            elif point == SYNC_SCOPE:
+                # The scope begins with the process that prepares the container in it.
+                self._make_cgroups()
             elif point == SYNC_HOOKS:
                 self._runtime_hooks(descriptors)
             else:
@@ -313,6 +329,10 @@ class Creation:
             tree.delegate(self.plan)
 
     def _created(self, pidfd_socket: str | None, pid_file: str | None) -> None:
+        if self.plan.unit is not None and self.plan.unit.delayed is not None:
+            from pyrunc.host.cgroups import systemd
+
+            systemd.limit(self.record["cgroups"], self.plan.unit.delayed)
         self.directory.created()
         if pid_file:
             write_file(pid_file, str(self.init.pid))
@@ -352,4 +372,4 @@ class Creation:
             reap(pid)
         from pyrunc.host.cgroups import members
 
-        members.kill_all(self.plan.record(), _SIGKILL)
+        members.kill_all(self.record["cgroups"], _SIGKILL)

@@ -5,6 +5,7 @@ import posix
 from pyrunc import json, log
 from pyrunc.compile.exec import compile_exec
 from pyrunc.compile.facts import Facts, Request
+from pyrunc.compile.syncs import SYNC_SCOPE
 from pyrunc.container import record as records
 from pyrunc.errors import Error
 from pyrunc.host import facts as host_facts
@@ -79,7 +80,7 @@ def execute(
             front.catch()
     finally:
         directory.close()
-    _follow(init, pid_file, pidfd_socket, agent)
+    _follow(init, record, cgroup or [], pid_file, pidfd_socket, agent)
     return front.wait(init.pid) if front else 0
 
 
@@ -217,10 +218,26 @@ def _facts(
     return facts
 
 
-def _follow(init: Init, pid_file: str | None, pidfd_socket: str | None, agent: "Agent | None") -> None:
+def _enter_scope(init: Init, record: "dict[str, Any]", below: list[str]) -> None:
+    """Has the user's systemd move the process, which waits for it."""
+    from pyrunc.host.cgroups import systemd
+
+    path = (below or _below(record) or [""])[-1].rpartition(":")[2]
+    systemd.attach(record["cgroups"], init.pid, path)
+    init.answer()
+
+
+def _follow(
+    init: Init, record: "dict[str, Any]", below: list[str], pid_file: str | None, pidfd_socket: str | None,
+    agent: "Agent | None",
+) -> None:
     """Until the process is executed; one that fails before that is collected."""
     try:
-        if not init.next():
+        point = init.next()
+        if point == SYNC_SCOPE:
+            _enter_scope(init, record, below)
+            point = init.next()
+        if not point:
             raise _ended(init)
         if pid_file:
             write_file(pid_file, str(init.pid))

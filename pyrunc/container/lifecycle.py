@@ -193,11 +193,14 @@ def _abandon(rt: "Runtime", directory: Directory) -> None:
     if directory.has(records.CONFIG):
         from pyrunc import json
         from pyrunc.compile.cgroups import plan
-        from pyrunc.container.plan import is_rootless
+        from pyrunc.container.plan import is_rootless, unit_for
         from pyrunc.host.cgroups import facts, members, tree
 
         config = json.decode(directory.get(records.CONFIG).decode())
-        cgroups = plan(config, facts.layout(), directory.id, rootless=is_rootless(rt)).record()
+        unit = unit_for(rt, config, directory.id)
+        cgroups = plan(
+            config, facts.layout(), directory.id, rootless=is_rootless(rt), unit=unit
+        ).record()
         if cgroups:
             members.kill_all(cgroups, _SIGKILL)
             tree.destroy(cgroups)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
+    from pyrunc.compile.systemd import Unit
     from pyrunc.container import Runtime
     from pyrunc.program.model import Program
 
@@ -24,13 +25,6 @@ def facts_for(
     from pyrunc.compile import cgroups
     from pyrunc.host.cgroups.facts import layout as find_layout
 
-    if rt.systemd_cgroup:
-        from pyrunc import log
-
-        log.warning(
-            "--systemd-cgroup has no effect: cgroups are made through the cgroup file system, and "
-            "/linux/cgroupsPath is taken as a path"
-        )
     setgroups = None
     for namespace in config.get("linux", {}).get("namespaces") or ():
         if namespace["type"] == "user" and namespace.get("path"):
@@ -39,7 +33,7 @@ def facts_for(
             setgroups = userns.adopt(config)
     layout = find_layout()
     rootless = is_rootless(rt)
-    plan = cgroups.plan(config, layout, id, rootless=rootless)
+    plan = cgroups.plan(config, layout, id, rootless=rootless, unit=unit_for(rt, config, id))
     profile = config.get("linux", {}).get("seccomp")
     filter = None
     if profile:
@@ -59,6 +53,15 @@ def facts_for(
     if setgroups is not None:
         facts.setgroups = setgroups
     return facts, plan
+
+
+def unit_for(rt: "Runtime", config: "dict[str, Any]", id: str) -> "Unit | None":
+    """The unit of systemd that a container is, where that makes the cgroups."""
+    if not rt.systemd_cgroup:
+        return None
+    from pyrunc.host.cgroups import systemd
+
+    return systemd.unit_for(config, id, users=rt.rootless)
 
 
 def is_rootless(rt: "Runtime") -> bool:

@@ -5,11 +5,11 @@ NOTES and DEVICES are written by hand. `PYRUNC_UPDATE_GOLDEN=1 pytest tests/unit
 puts a new table into the document.
 """
 
-import importlib
 from typing import Any
 
 from examples import MACHINES
 
+from pyrunc.compile import systemd as driver
 from pyrunc.compile.resources import settings
 from pyrunc.compile.settings import Layout, Write
 from pyrunc.errors import Error
@@ -119,17 +119,13 @@ def cell(pointer: str, resources: dict[str, Any], layout: Layout) -> str:
 
 def systemd(pointer: str, resources: dict[str, Any]) -> str:
     """The properties of the unit; what has none is in the files alone."""
-    try:
-        module = importlib.import_module("pyrunc.compile.systemd")
-    except ImportError:
-        return ""
     found: dict[str, str] = {}
     for name, layout in (("v2", MACHINES["v2"]), ("v1", MACHINES["v1"])):
         try:
             writes = asked(pointer, resources, layout)
         except Error:
             continue
-        for property, _ in module.properties(writes, 9999):
+        for property, _ in driver.properties(writes, 9999):
             found.setdefault(f"`{property}`", name)
     same = len(set(found.values())) == 1
     return ", ".join(name if same else f"{name} ({place})" for name, place in found.items())

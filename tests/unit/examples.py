@@ -16,6 +16,7 @@ from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Facts, Request
 from pyrunc.compile.masks import kernel_paths
 from pyrunc.compile.settings import Layout
+from pyrunc.compile.systemd import Unit
 from pyrunc.config.default import default
 from pyrunc.program.model import Program
 
@@ -103,7 +104,9 @@ def resources(name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any] | Non
     return {title: tuple(case) if isinstance(case, list) else (case, None) for title, case in cases.items()}
 
 
-def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tuple[Program, cgroups.Plan]:
+def compiled(
+    config: dict[str, Any], layout: Layout, *, wait: bool = True, unit: Unit | None = None
+) -> tuple[Program, cgroups.Plan]:
     """The program of a configuration on a made-up host, and what it does with cgroups."""
     bundle = "/run/engine/box"
     root = config["root"]["path"]
@@ -112,7 +115,7 @@ def compiled(config: dict[str, Any], layout: Layout, *, wait: bool = True) -> tu
         for mount in config["mounts"]
         if mount["type"] == "bind"
     }
-    plan = cgroups.plan(config, layout, "box")
+    plan = cgroups.plan(config, layout, "box", unit=unit)
     facts = Facts(
         root if root.startswith("/") else f"{bundle}/{root}",
         sources=sources,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyrunc.cli.resources import limits, size
-from pyrunc.compile import device_filter
+from pyrunc.compile import device_filter, systemd
 from pyrunc.compile.settings import Layout, Write
 from pyrunc.compile.update import Update, layout_of, merged, update
 from pyrunc.config import explain, load
@@ -211,7 +211,7 @@ def test_what_was_there_is_written_back(tmp_path: Path) -> None:
     # The last write finds no file.
     found.settings.writes.append(Write("", "absent", "1", "/absent"))
     with pytest.raises(Error) as caught:
-        change({"directories": {"": str(tmp_path)}}, found, [])
+        change({"driver": "cgroupfs", "directories": {"": str(tmp_path)}}, found, [])
     assert caught.value.pointer == "/absent"
     assert (tmp_path / "memory.max").read_text() == "100\n"
     assert (tmp_path / "pids.max").read_text() == "max\n"
@@ -296,3 +296,39 @@ def test_what_rdt_cannot_do_is_told_by_flag(tree: Path, arguments: tuple[str, st
         resctrl.change(*arguments)
     assert caught.value.pointer == flag
     assert json.dumps(str(caught.value))
+
+
+# -- systemd's driver --------------------------------------------------------
+
+
+def test_systemd_is_told_first_and_told_again_when_the_kernel_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("100\n")
+    (tmp_path / "cgroup.controllers").write_text("memory\n")
+    there: list[str] = []
+    told: list[tuple[list[tuple[str, str]], object]] = []
+
+    def tell(record: dict[str, Any], writes: list[Write], rules: object = None) -> None:
+        there.append((tmp_path / "memory.max").read_text())
+        told.append(([(write.file, write.value) for write in writes], rules))
+
+    monkeypatch.setattr("pyrunc.host.cgroups.systemd.set_properties", tell)
+    record = {"driver": "systemd", "directories": {"": str(tmp_path)}, "unit": "x.scope", "user": False}
+    found = update({"memory": {"limit": 200}}, {}, V2)
+    change(record, found, [])
+    assert told == [([("memory.max", "200")], None)] and there == ["100\n"]
+    (tmp_path / "memory.max").write_text("100\n")
+    found.settings.writes.append(Write("", "absent", "1", "/absent"))
+    with pytest.raises(Error):
+        change(record, found, [])
+    assert told[-1] == ([("memory.max", "100")], None)
+
+
+def test_systemd_is_told_of_a_new_list_of_devices() -> None:
+    found = update({"devices": [NONE, {**KMSG, "allow": True}]}, {"devices": [NONE]}, V2)
+    assert found.rules is not None
+    old, new = (dict(systemd.device_properties(rules)) for rules in found.rules)
+    assert ("/dev/char/1:11", "rw") in new["DeviceAllow"][1]
+    assert ("/dev/char/1:11", "rw") not in old["DeviceAllow"][1]
+    assert update({"devices": [NONE]}, {"devices": [NONE]}, V2).rules is None

@@ -8,12 +8,13 @@ from errno import EACCES, EINVAL, ENODEV, ENOENT, EPERM, EROFS
 
 from pyrunc.compile.settings import Write
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import apply, read_text, reason, write_each, write_text
+from pyrunc.host.cgroups.files import apply, check, read_text, reason, write_each, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.compile.device_filter import Devices
     from pyrunc.compile.update import Update
 
 # What a file with one line for each device says of a device that it does not mention.
@@ -31,16 +32,44 @@ def change(record: "dict[str, Any]", update: "Update", old_devices: "list[Write]
     """Carries an update out, from a container's `Plan.record()`; old_devices are the lines that bring the
     v1 device list back. Raises Error, with the old limits in force again."""
     directories: dict[str, str] = record["directories"]
+    # systemd applies what it is told at once.
+    check(directories, update.settings)
     old = [as_it_is(directories, write) for write in update.settings.writes]
+    systemd = record["driver"] == "systemd"
     try:
+        if systemd:
+            # Before the files, which have the exact values.
+            _tell_systemd(record, update.settings.writes, update.rules[1] if update.rules else None)
         apply(directories, update.settings)
         if update.devices:
             _change_devices(record, update, old_devices)
         if update.program is not None:
             _change_filter(directories[""], update.program)
     except Error:
-        _restore(directories, [write for write in old if write is not None])
+        before = [write for write in old if write is not None]
+        if systemd:
+            try:
+                _tell_systemd(record, before, update.rules[0] if update.rules else None)
+            except Error as error:
+                from pyrunc.log import warning
+
+                warning(f"the former limits are in force, but systemd does not know them: {error}")
+        _restore(directories, before)
         raise
+
+
+def _tell_systemd(record: "dict[str, Any]", writes: "list[Write]", rules: "Devices | None") -> None:
+    from pyrunc.host.cgroups import members, systemd
+
+    # v1 has all devices denied for a moment, at which the container must not look.
+    stop = rules is not None and "freezer" in record["directories"] and not members.frozen(record)
+    if stop:
+        members.freeze(record)
+    try:
+        systemd.set_properties(record, writes, rules)
+    finally:
+        if stop:
+            members.thaw(record)
 
 
 def _change_devices(record: "dict[str, Any]", update: "Update", old: "list[Write]") -> None:

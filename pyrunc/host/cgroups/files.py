@@ -45,6 +45,13 @@ def apply(directories: dict[str, str], settings: "Settings", devices: "Sequence[
     directories are those of `Plan.record()`. Raises Error at the first value that cannot be had; those
     before it stay.
     """
+    check(directories, settings)
+    write_each(directories, settings.writes)
+    _write_devices(directories, devices)
+
+
+def check(directories: dict[str, str], settings: "Settings") -> None:
+    """Raises Error where a limit is below what is in use and must not be (checkBeforeUpdate)."""
     for hierarchy, name, limit, pointer in settings.checks:
         path = f"{directories[hierarchy]}/{name}"
         used = int(read_text(path))
@@ -54,8 +61,6 @@ def apply(directories: dict[str, str], settings: "Settings", devices: "Sequence[
                 "checkBeforeUpdate to false",
                 pointer=pointer,
             )
-    write_each(directories, settings.writes)
-    _write_devices(directories, devices)
 
 
 def write_each(directories: dict[str, str], writes: "Sequence[Write]") -> None:

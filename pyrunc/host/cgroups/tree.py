@@ -5,7 +5,7 @@ made by `compile.cgroups`. Specification: config-linux.md, "Control groups".
 """
 
 import errno
-from posix import chown, geteuid, mkdir, rmdir
+from posix import chown, geteuid, mkdir, rmdir, stat
 from time import sleep
 
 from pyrunc.errors import Error
@@ -24,7 +24,8 @@ _UNAVAILABLE = (*_DENIED, errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.ENOTSUP
 
 
 def create(plan: "Plan") -> None:
-    """Makes the directories, enables controllers and writes the limits; no process is moved.
+    """Makes the directories, enables controllers and writes the limits; no process is moved. Those
+    of a scope that systemd has started are taken as they are.
 
     Where a rootless runtime may not do that and the configuration asks for nothing, the
     directories that it cannot have are taken out of the plan: call it before the plan's steps
@@ -61,7 +62,8 @@ def _directories(plan: "Plan", made: list[str]) -> None:
             continue
         try:
             fresh = _make(directory, made)
-            if not fresh:
+            # systemd has made its scope, around a process.
+            if not fresh and plan.unit is None:
                 _check_empty(directory)
             if not fresh or plan.asked == "/linux/cgroupsPath":
                 _check_usable(name, directory)
@@ -240,6 +242,16 @@ def destroy(record: "dict[str, Any]") -> None:
 
     What is absent already is no error. Raises Error where processes remain in one.
     """
+    if record["driver"] == "systemd" and not _has_ended(record):
+        from pyrunc.host.cgroups import systemd
+
+        try:
+            systemd.stop(record)
+        except Error as error:
+            from pyrunc.log import warning
+
+            # Without its processes and its cgroup, the scope ends by itself.
+            warning(str(error))
     for directory in dict.fromkeys(record["directories"].values()):
         try:
             _remove(directory)
@@ -247,6 +259,24 @@ def destroy(record: "dict[str, Any]") -> None:
             busy = e.errno in (errno.EBUSY, errno.ENOTEMPTY)
             remedy = ": processes are still in it; kill them first" if busy else ""
             raise Error(f"rmdir {directory}: {reason(e)}{remedy}") from e
+
+
+def own_directory(directories: dict[str, str]) -> str:
+    """The scope's cgroup in the hierarchy by which systemd itself follows processes."""
+    return directories.get("name=systemd") or directories.get("", "")
+
+
+def _has_ended(record: "dict[str, Any]") -> bool:
+    """Whether a scope is gone without that systemd would have to be asked, which costs more than all
+    else that deleting does. One that never was, because its name was taken, is not to be stopped."""
+    directories = record["directories"]
+    if not directories:
+        return True
+    try:
+        stat(own_directory(directories))
+    except FileNotFoundError:
+        return bool(record["collected"])
+    return False
 
 
 # A process that has been killed stays in its cgroup until the kernel has taken it apart, which
