@@ -287,6 +287,7 @@ def test_no_kernel_has_leaf_weights_any_more(box: Box, section: dict[str, object
     ],
 )
 def test_a_device_opens_as_the_rules_say(box: Box, rules: list[dict[str, object]], opened: str) -> None:
+    box.capabilities("CAP_SYSLOG")  # which reading it takes
     box.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
     box.linux["resources"]["devices"] += rules
     script = "(exec 3</dev/kmsg) && echo read; (exec 3>/dev/kmsg) && echo write; exec 3<>/dev/null"
