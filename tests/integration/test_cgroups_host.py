@@ -1,7 +1,9 @@
 """Cgroups of the host at work on processes of the tests' own, and on programs that init runs."""
 
+import inspect
 import os
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,8 +32,9 @@ def name() -> Iterator[str]:
     word = f"pyrunc-test-{uuid.uuid4().hex[:12]}"
     yield word
     left = cgroups_named(word)
-    for directory in sorted(left, key=len, reverse=True):
-        os.rmdir(directory)
+    for directory in left:
+        remove = ["-depth", "-type", "d", "-execdir", "rmdir", "{}", ";"]
+        subprocess.run(["find", directory, *remove], check=False)
     assert not left
 
 
@@ -216,6 +219,48 @@ def test_sub_cgroups_are_listed_and_removed(planned: Planner) -> None:
         assert members.pids(record, recursive=False) == []
     tree.destroy(record)
     assert not any(os.path.exists(directory) for directory in below.values())
+
+
+def test_a_cgroup_deeper_than_any_path_is_removed_with_its_process(planned: Planner) -> None:
+    """A container that manages its cgroups chooses how deep they are."""
+    record = planned().record()
+    root = record["directories"].get("freezer") or record["directories"][""]
+    deep = "deep" * 25
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        for _ in range(60):  # six thousand characters
+            os.mkdir(deep, dir_fd=fd)
+            fd, above = os.open(deep, os.O_RDONLY, dir_fd=fd), fd
+            os.close(above)
+        with process("sleep", "1000") as sleeper:
+            procs = os.open("cgroup.procs", os.O_WRONLY, dir_fd=fd)
+            os.write(procs, str(sleeper.pid).encode())
+            os.close(procs)
+            assert members.pids(record) == [sleeper.pid]
+            with pytest.raises(Error, match="kill them first"):
+                tree.destroy(record)
+            members.kill_all(record, 9)
+            assert sleeper.wait(10) == -9
+    finally:
+        os.close(fd)
+    tree.destroy(record)
+    assert not os.path.exists(root)
+
+
+def test_cgroups_below_each_other_are_no_calls_within_each_other(
+    planned: Planner,
+) -> None:
+    record = planned().record()
+    root = record["directories"].get("freezer") or record["directories"][""]
+    os.makedirs(root + "/a" * 200)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        assert members.pids(record) == []
+        tree.destroy(record)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert not os.path.exists(root)
 
 
 # -- entered by init -------------------------------------------------------------

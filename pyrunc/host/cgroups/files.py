@@ -6,19 +6,31 @@ what `compile.settings` holds, and tells which key of the configuration is to bl
 """
 
 import errno
-from posix import O_CLOEXEC, O_RDONLY, O_WRONLY, close, open, read, strerror, write  # noqa: A004
+from posix import (
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_NOFOLLOW,
+    O_RDONLY,
+    O_WRONLY,
+    close,
+    read,
+    scandir,
+    strerror,
+    write,
+)
+from posix import open as open_file
 
 from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyrunc.compile.settings import Settings, Write
 
 
-def read_text(path: str) -> str:
-    fd = open(path, O_RDONLY | O_CLOEXEC)
+def read_text(path: str, dir_fd: int | None = None) -> str:
+    fd = open_file(path, O_RDONLY | O_CLOEXEC, dir_fd=dir_fd)
     try:
         parts = []
         while part := read(fd, 65536):
@@ -29,11 +41,66 @@ def read_text(path: str) -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    fd = open(path, O_WRONLY | O_CLOEXEC)
+    fd = open_file(path, O_WRONLY | O_CLOEXEC)
     try:
         write(fd, text.encode("utf-8", "surrogateescape"))
     finally:
         close(fd)
+
+
+GONE = (errno.ENOENT, errno.ENODEV)
+
+
+def below(directory: str) -> "Iterator[tuple[int, str]]":
+    """Every cgroup below one, those further down first, as the descriptor of what it is in and its
+    name; both hold until the next. None if the cgroup is gone.
+
+    A container can nest its cgroups deeper than a path may be long, a process may have descriptors or
+    a function may call itself: there is one descriptor at a time, and the way up is "..".
+    """
+    try:
+        fd = open_file(directory, _DIRECTORY)
+    except OSError as e:
+        if e.errno in GONE:
+            return
+        raise
+    try:
+        levels = [_children(fd)]
+        while True:
+            if levels[-1]:
+                try:
+                    inner = open_file(levels[-1][-1], _DIRECTORY, dir_fd=fd)
+                except OSError as e:
+                    if e.errno not in GONE:
+                        raise
+                    levels[-1].pop()
+                    continue
+                close(fd)
+                fd = inner
+                levels.append(_children(fd))
+                continue
+            levels.pop()
+            if not levels:
+                return
+            outer = open_file("..", _DIRECTORY, dir_fd=fd)
+            close(fd)
+            fd = outer
+            yield fd, levels[-1].pop()
+    finally:
+        close(fd)
+
+
+_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+
+
+def _children(fd: int) -> list[str]:
+    try:
+        with scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as e:
+        if e.errno in GONE:
+            return []
+        raise
 
 
 # -- settings ------------------------------------------------------------------
@@ -103,7 +170,7 @@ def _write_devices(directories: dict[str, str], devices: "Sequence[Write]") -> N
                 if fd >= 0:
                     close(fd)
                 opened, fd = "", -1
-                fd = open(f"{directories[item.hierarchy]}/{item.file}", O_WRONLY | O_CLOEXEC)
+                fd = open_file(f"{directories[item.hierarchy]}/{item.file}", O_WRONLY | O_CLOEXEC)
                 opened = item.file
             write(fd, item.value.encode())
     except OSError as e:

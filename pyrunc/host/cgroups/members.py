@@ -5,17 +5,16 @@ cgroup.kill of cgroup v2, freezer.state of v1 (Documentation/admin-guide/cgroup-
 """
 
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTSUP, EPERM, EROFS, ESRCH
-from posix import kill, scandir
+from posix import kill
 from time import monotonic, sleep
 
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import read_text, write_text
+from pyrunc.host.cgroups.files import GONE, below, read_text, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_GONE = (ENOENT, ENODEV)
 _SIGKILL = 9
 # How long a freeze may take: a process in uninterruptible sleep freezes only after it.
 _FREEZE_SECONDS = 10.0
@@ -32,37 +31,30 @@ def _main(record: "dict[str, Any]") -> tuple[str, str]:
     return "", ""
 
 
-def children(directory: str) -> list[str]:
-    """The cgroups directly below one; none if it is gone."""
-    try:
-        with scandir(directory) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError as e:
-        if e.errno in _GONE:
-            return []
-        raise
-
-
 def members(directory: str, recursive: bool = True) -> list[int]:
     """The pids in a cgroup, and in those below it; none if it is gone."""
+    found = _members(directory)
+    if recursive:
+        for fd, name in below(directory):
+            found += _members(name, fd)
+    return found
+
+
+def _members(directory: str, dir_fd: int | None = None) -> list[int]:
     try:
         try:
-            text = read_text(f"{directory}/cgroup.procs")
+            text = read_text(f"{directory}/cgroup.procs", dir_fd)
         except OSError as e:
             if e.errno != ENOTSUP:
                 raise
             # A threaded cgroup has no processes of its own, only threads.
-            text = read_text(f"{directory}/cgroup.threads")
+            text = read_text(f"{directory}/cgroup.threads", dir_fd)
     except OSError as e:
-        if e.errno in _GONE:
+        if e.errno in GONE:
             return []
         raise
     # A 0 is a process of another pid namespace, which cannot be named from here.
-    found = [int(pid) for pid in text.split() if pid != "0"]
-    if recursive:
-        for child in children(directory):
-            found += members(child)
-    return found
+    return [int(pid) for pid in text.split() if pid != "0"]
 
 
 def pids(record: "dict[str, Any]", recursive: bool = True) -> list[int]:
@@ -92,7 +84,7 @@ def frozen_directory(name: str, directory: str) -> bool:
     try:
         return read_text(f"{directory}/{file}").startswith("1")
     except OSError as e:
-        if e.errno in _GONE:
+        if e.errno in GONE:
             return False
         raise
 
@@ -221,7 +213,7 @@ def kill_all(record: "dict[str, Any]", signal: int) -> int:
         try:
             _freeze_v1(directory) if name else _freeze_v2(directory)
         except OSError as e:
-            if e.errno in _GONE:
+            if e.errno in GONE:
                 return 0
             if e.errno not in (EACCES, EPERM, EBUSY):
                 raise
@@ -236,7 +228,7 @@ def kill_all(record: "dict[str, Any]", signal: int) -> int:
             try:
                 _thaw(name, directory)
             except OSError as e:
-                if e.errno not in _GONE:
+                if e.errno not in GONE:
                     raise
     return len(found)
 

@@ -9,7 +9,7 @@ from posix import chown, geteuid, mkdir, rmdir, stat
 from time import sleep
 
 from pyrunc.errors import Error
-from pyrunc.host.cgroups.files import apply, read_text, reason, write_each, write_text
+from pyrunc.host.cgroups.files import GONE, apply, below, read_text, reason, write_each, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -285,25 +285,30 @@ _DELAYS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
 
 
 def _remove(directory: str) -> None:
+    """Removes a cgroup with those below it; waits for the kernel where processes are on their way out."""
     try:
         rmdir(directory)
         return
     except OSError as e:
-        if e.errno in (errno.ENOENT, errno.ENODEV):
+        if e.errno in GONE:
             return
         if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-    from pyrunc.host.cgroups.members import children
+    delays = list(_DELAYS)
+    for fd, name in below(directory):
+        _remove_one(name, fd, delays)
+    _remove_one(directory, None, delays)
 
-    for child in children(directory):
-        _remove(child)
-    for delay in (*_DELAYS, None):
+
+def _remove_one(path: str, dir_fd: int | None, delays: list[float]) -> None:
+    """delays are the waits that are left for all of a container's cgroups in a hierarchy."""
+    while True:
         try:
-            rmdir(directory)
+            rmdir(path, dir_fd=dir_fd)
             return
         except OSError as e:
-            if e.errno in (errno.ENOENT, errno.ENODEV):
+            if e.errno in GONE:
                 return
-            if e.errno != errno.EBUSY or delay is None:
+            if e.errno != errno.EBUSY or not delays:
                 raise
-        sleep(delay)
+        sleep(delays.pop(0))
