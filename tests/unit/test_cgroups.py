@@ -4,7 +4,7 @@ from errno import ENOENT
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc.compile import cgroups
@@ -68,6 +68,7 @@ def test_a_relative_path_starts_at_the_runtimes_own_cgroup() -> None:
     assert plan.directories["memory"] == "/sys/fs/cgroup/memory/engine/a/b"
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("./a"), min_size=1))
 def test_no_path_leads_out_of_the_hierarchy(path: str) -> None:
     try:
@@ -201,6 +202,7 @@ def test_shares_become_weights_as_current_runtimes_do_it(shares: int, weight: in
     assert shares_to_weight(shares) == weight
 
 
+@settings(deadline=None)
 @given(st.integers(2, 262143))
 def test_more_shares_never_mean_less_weight(shares: int) -> None:
     assert 1 <= shares_to_weight(shares) <= shares_to_weight(shares + 1) <= 10000

@@ -4,7 +4,7 @@ from struct import iter_unpack
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc.compile import device_filter
@@ -90,6 +90,7 @@ RULES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(RULES, st.sampled_from("bc"), NUMBERS, NUMBERS, st.integers(1, 7))
 def test_a_device_is_allowed_on_cgroup_v2_exactly_when_it_is_on_v1(
     rules: list[dict[str, Any]], kind: str, major: int, minor: int, access: int
@@ -105,6 +106,7 @@ def test_a_device_is_allowed_on_cgroup_v2_exactly_when_it_is_on_v1(
     )
 
 
+@settings(deadline=None)
 @given(RULES.map(lambda rules: [{"allow": False, "access": "rwm"}, *rules]))
 def test_the_last_word_on_a_device_counts(rules: list[dict[str, Any]]) -> None:
     """Applied one after the other to every single device, as the specification words it."""

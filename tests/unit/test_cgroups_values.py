@@ -14,6 +14,7 @@ import pytest
 from cgroups_table import table
 from examples import MACHINES, RESOURCES, resources
 from hypothesis import given
+from hypothesis import settings as settings_of_tests
 from hypothesis import strategies as st
 from test_golden import compare
 
@@ -74,6 +75,7 @@ def test_pointers_are_those_of_the_document_that_was_given() -> None:
     assert caught.value.pointer == "/unified/a~1b.c"
 
 
+@settings_of_tests(deadline=None)
 @given(st.integers(10, 999))
 def test_more_weight_never_means_less(weight: int) -> None:
     assert 1 <= weight_to_io_weight(weight) <= weight_to_io_weight(weight + 1) <= 10000
@@ -83,6 +85,7 @@ def test_the_ends_of_the_weights_meet() -> None:
     assert (weight_to_io_weight(10), weight_to_io_weight(1000)) == (1, 10000)
 
 
+@settings_of_tests(deadline=None)
 @given(st.text(max_size=12))
 def test_whatever_unified_names_stays_in_the_cgroup(name: str) -> None:
     for layout in MACHINES.values():
