@@ -58,6 +58,8 @@ def update(
     memory = changes.get("memory") or {}
     if memory.get("limit") == -1 and not memory.get("swap"):
         result.resources["memory"]["swap"] = -1
+    if changes.get("pids"):
+        result.resources["pids"] = changes["pids"]  # 0 is a limit there
     rules = changes.get("devices")
     if rules:
         _devices(result, layout, before.get("devices") or [], rules, f"{root}/devices")

@@ -71,6 +71,9 @@ def decode_process(text: str, where: str) -> "dict[str, Any]":
 def decode_resources(text: str, where: str) -> "dict[str, Any]":
     """The resources object in text (config-linux.md, "Control groups"); as `decode_process`."""
     resources = _decode(text, where)
+    # What an update leaves out stays as it is, of which the specification of a configuration knows nothing.
+    if type(resources) is dict and resources.get("pids") == {}:
+        del resources["pids"]
     unknown: _Unknown = []
     _settle(_validator.valid_resources(resources, unknown), resources, unknown, text, where, "resources")
     assert type(resources) is dict

@@ -141,6 +141,13 @@ def test_what_holds_afterwards_is_what_was_and_what_changed() -> None:
     assert before["cpu"] == {"idle": 1}
 
 
+def test_no_process_is_a_limit_too_and_no_section_none() -> None:
+    found = update({"pids": {"limit": 0}}, {"pids": {"limit": 9}}, V2)
+    assert writes(found) == [("pids.max", "1")]
+    assert found.resources == {"pids": {"limit": 0}}
+    assert load.decode_resources('{"pids": {}}', "-") == {}
+
+
 def test_memory_without_a_limit_has_swap_without_one_afterwards() -> None:
     found = update({"memory": {"limit": -1}}, {"memory": {"limit": 5, "swap": 9}}, V1)
     assert found.resources["memory"] == {"limit": -1, "swap": -1}
