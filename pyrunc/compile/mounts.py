@@ -123,8 +123,13 @@ def compile_mounts(
         if not components(mount["destination"]):
             raise Error("a mount's destination cannot be the root itself", pointer=f"/mounts/{i}/destination")
         kind = mount.get("type", "")
-        if is_mapped(mount, options) and (options.remount or kind in ("cgroup", "cgroup2")):
-            raise Error("this mount cannot be id-mapped; only a new one can", pointer=f"/mounts/{i}")
+        long = any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data)
+        unmappable = long or options.remount or kind in ("cgroup", "cgroup2", "overlay")
+        if unmappable and is_mapped(mount, options):
+            raise Error(
+                "the ids of this mount cannot be mapped, only those of a bind mount or a new, simple one",
+                pointer=f"/mounts/{i}",
+            )
         if options.remount:
             _remount(b, mount, options, root)
         elif options.bind and _copied(mount, options, facts, request):
@@ -141,7 +146,7 @@ def compile_mounts(
                 'the mount has no type; name a file system, or add "bind" to its options',
                 pointer=f"/mounts/{i}/type",
             )
-        elif any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data):
+        elif long:
             if kind == "overlay":
                 from pyrunc.compile import overlay
 

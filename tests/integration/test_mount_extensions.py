@@ -16,15 +16,31 @@ def mapping(inside: int, outside: int, size: int = 10) -> list[dict[str, int]]:
     return [{"containerID": inside, "hostID": outside, "size": size}]
 
 
+# Since when a tmpfs can be mapped.
+OLD = tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 3)
+
+
 @pytest.fixture
-def source(box: Box) -> Path:
-    """A directory of the host with a file of root's and one of user 5, group 6."""
+def source(box: Box) -> Iterator[Path]:
+    """A directory of the host, of a file system that can be mapped, with a file of root's and one of
+    user 5, group 6."""
     path = box.place / "source"
     path.mkdir()
+    kind = subprocess.run(["stat", "-f", "-c", "%T", path], check=True, capture_output=True, text=True).stdout
+    image = OLD and kind.strip() not in ("ext2/ext3", "xfs", "btrfs")
+    if image:
+        with (box.place / "image").open("wb") as file:
+            file.truncate(8 << 20)
+        words = f"mkfs.ext4 -q {box.place}/image && mount -o loop {box.place}/image {path}"
+        if subprocess.run(words, shell=True, check=False).returncode:
+            pytest.skip("no file system here can be mapped, and ext4 cannot be mounted")
+        os.rmdir(path / "lost+found")
     for name, uid, gid in (("root", 0, 0), ("five", 5, 6)):
         (path / name).touch()
         os.chown(path / name, uid, gid)
-    return path
+    yield path
+    if image:
+        subprocess.run(["umount", path], check=True)
 
 
 @pytest.fixture
@@ -81,7 +97,7 @@ def test_idmap_leaves_mounts_below_and_ridmap_does_not(
     box.mount("/mnt", source=str(source), options=["rbind", option])
     box.mounts[-1] |= {"uidMappings": mapping(0, 1000), "gidMappings": mapping(0, 2000)}
     result = box.run_script(owners("/mnt/below/five", "/mnt/five"))
-    if result.code and option == "ridmap" and os.uname().release < "6.3":
+    if result.code and option == "ridmap" and OLD:
         result.failed("/mounts/6", "file system", "EINVAL")  # a tmpfs cannot be mapped before 6.3
         return
     assert result.out == f"{expected}\n1005:2006\n"
@@ -134,11 +150,20 @@ def test_a_mapped_tmpfs_or_a_clear_error(box: Box) -> None:
     box.mounts[-1] |= {"uidMappings": mapping(0, 1000), "gidMappings": mapping(0, 2000)}
     result = box.run_script(owners("/mnt"))
     if result.code:
-        assert os.uname().release < "6.3", result
+        assert OLD, result
         result.failed("/mounts/6", "file system", "EINVAL")
         box.clean()
     else:
         assert result.out == "1000:2000\n"
+
+
+def test_an_overlay_cannot_be_mapped(box: Box) -> None:
+    for name in ("lower", "upper", "work"):
+        (box.place / name).mkdir()
+    options = [f"{name}dir={box.place}/{name}" for name in ("lower", "upper", "work")]
+    box.mount("/mnt", "overlay", options=options)
+    box.mounts[-1] |= {"uidMappings": mapping(0, 1000), "gidMappings": mapping(0, 2000)}
+    box.run().failed("/mounts/6", "bind mount")
 
 
 def test_a_file_system_that_cannot_be_mapped_is_named(box: Box) -> None:
@@ -166,14 +191,14 @@ def test_mappings_that_mean_nothing_are_refused(
     box.mount("/mnt", source=str(source), options=options)
     box.mounts[-1] |= fields
     box.run().failed(*words)
-    box.clean()
+    assert box.processes() == []
 
 
 def test_a_mapping_that_the_kernel_refuses_names_the_mount(box: Box, source: Path) -> None:
     box.mount("/mnt", source=str(source), options=["bind"])
     box.mounts[-1] |= {"uidMappings": mapping(0, 1) * 2, "gidMappings": mapping(0, 1)}
     box.run().failed("/mounts/6", "overlap")
-    box.clean()
+    assert box.processes() == []
 
 
 def test_no_process_or_namespace_of_the_mapping_stays(box: Box, source: Path) -> None:

@@ -122,7 +122,7 @@ MAPPED_OR_LINKED = st.one_of(
         {
             "destination": PATH,
             "type": st.just("overlay"),
-            "options": st.sampled_from([[LONG], ["idmap=uids=0-1-1;gids=0-1-1"], ["remount", "x=1"]]),
+            "options": st.sampled_from([[LONG], ["remount", "x=1"]]),
         }
     ),
 )
