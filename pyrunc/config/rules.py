@@ -34,6 +34,9 @@ def findings(config: dict[str, Any]) -> Iterator[Finding]:
         if isinstance(destination, str) and destination[:1] != "/":
             message = "a relative destination is deprecated: it counts from the container's root"
             yield "warning", f"/mounts/{index}/destination", message, "/" + destination
+        for has, lacks in (("uidMappings", "gidMappings"), ("gidMappings", "uidMappings")):
+            if _object(mount).get(has) and not _object(mount).get(lacks):
+                yield "error", f"/mounts/{index}/{has}", f"has to come with {lacks}", ""
     if _object(config.get("root")).get("path") == "":
         yield "error", "/root/path", "the path of the root file system is empty", "rootfs"
     if _object(config.get("hooks")).get("prestart"):
