@@ -188,6 +188,20 @@ def test_a_scope_that_somebody_has_is_an_error(server: Server, tmp_path: Path) -
     assert caught.value.pointer == "/linux/cgroupsPath"
 
 
+def test_a_value_of_another_type_is_blamed_on_the_annotations(server: Server, tmp_path: Path) -> None:
+    server.answers["StartTransientUnit"] = lambda: "System.Error.ENXIO"
+    made = plan(tmp_path)
+    assert made.unit is not None
+    made.unit.custom = [(("TimeoutStopUSec", ("i", 5)), "/annotations/org.systemd.property.TimeoutStopUSec")]
+    with pytest.raises(Error, match="another type than its value") as caught:
+        driver.start(made, 7)
+    assert caught.value.pointer == "/annotations/org.systemd.property.TimeoutStopUSec"
+    made.unit.custom.append((("SendSIGHUP", ("b", True)), "/annotations/org.systemd.property.SendSIGHUP"))
+    with pytest.raises(Error, match="TimeoutStopUSec, SendSIGHUP") as caught:
+        driver.start(made, 7)
+    assert caught.value.pointer == "/annotations"
+
+
 def test_a_job_that_fails_is_an_error_and_the_scope_is_reset(server: Server, tmp_path: Path) -> None:
     server.result = "timeout"
     with pytest.raises(Error, match='the result is "timeout"'):

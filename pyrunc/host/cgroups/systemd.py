@@ -30,6 +30,7 @@ _JOBS = (
     "member='JobRemoved'"
 )
 _EXISTS = "org.freedesktop.systemd1.UnitExists"
+_WRONG_TYPE = "System.Error.ENXIO"
 _NO_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 # How long systemd may take for all that is asked of it in one verb.
 _SECONDS = 30.0
@@ -245,13 +246,14 @@ def _refused(unit: "Unit", error: BusError) -> Error:
             f'it is with "systemctl {"--user " if unit.user else ""}status {unit.name}"',
             pointer="/linux/cgroupsPath",
         )
-    pointer = next((at for property, at in unit.custom if property[0] in error.text), "")
-    return Error(
-        f"systemd refuses the scope {unit.name}: {error}; correct the value or the version of systemd"
-        if pointer
-        else f"systemd refuses the scope {unit.name}: {error}",
-        pointer=pointer,
-    )
+    text = f"systemd refuses the scope {unit.name}: {error}"
+    named = [at for property, at in unit.custom if property[0] in error.text]
+    if error.name == _WRONG_TYPE and unit.custom:
+        # Which one it is it does not say.
+        named = [at for _, at in unit.custom]
+        names = ", ".join(property[0] for property, _ in unit.custom)
+        text += f"; a property has another type than its value, see org.freedesktop.systemd1(5) for {names}"
+    return Error(text, pointer=named[0] if len(named) == 1 else "/annotations" if named else "")
 
 
 def _is_directory(path: str) -> bool:
