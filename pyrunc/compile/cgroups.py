@@ -283,9 +283,9 @@ def join_late(b: Builder, plan: Plan) -> None:
     b.origin = "/linux/resources/pids/limit"
     for controller in plan.late:
         if controller in plan.directories:
-            move(b, plan.directories[controller] + "/tasks", controller)
+            _move(b, plan.directories[controller] + "/tasks", controller)
         elif "" in plan.directories:
-            move(b, plan.directories[""] + "/cgroup.procs", "cgroup")
+            _move(b, plan.directories[""] + "/cgroup.procs", "cgroup")
     b.origin = ""
 
 
@@ -329,7 +329,7 @@ def _join(
         # `tasks` moves one thread, and stage 1 has no other. The kernel can then do without the
         # lock that `cgroup.procs` needs against forks, which costs an RCU grace period (some
         # 7 ms where nobody moved lately), see cgroup_procs_write_start().
-        move(b, f"{directory}/tasks", directory)
+        _move(b, f"{directory}/tasks", directory)
     if v2 is None:
         return None
     slot = b.openat2(
@@ -344,14 +344,14 @@ def _join(
     if into:
         return slot
     b.close(slot)
-    move(b, f"{v2}/cgroup.procs", "cgroup")
+    _move(b, f"{v2}/cgroup.procs", "cgroup")
     return None
 
 
 _RESOLVE = f.RESOLVE_NO_SYMLINKS | f.RESOLVE_NO_MAGICLINKS
 
 
-def move(b: Builder, file: str, name: str) -> None:
+def _move(b: Builder, file: str, name: str) -> None:
     fd = b.openat2(f.AT_FDCWD, file, f.O_WRONLY, resolve=_RESOLVE, name=name)
     b.write(fd, "0")
     b.close(fd)

@@ -101,7 +101,7 @@ def _stage_1(
 
         labels.context_type(b, config)
     own_user = spaces.own(f.CLONE_NEWUSER)
-    cgroup = None
+    cgroup = delegated = None
     plan = facts.cgroups
     joined_cgroup = any(flag == f.CLONE_NEWCGROUP for flag, _, _ in spaces.joined)
     if plan is not None:
@@ -109,6 +109,10 @@ def _stage_1(
             b.sync(SYNC_SCOPE)
         # Before any namespace hides the paths, or takes the privilege.
         cgroup = join(b, plan, into=not joined_cgroup)
+        if plan.delegated:
+            from pyrunc.compile import delegation
+
+            delegated = delegation.open_file(b, plan)
     if spaces.own(f.CLONE_NEWUSER):
         before_user_namespace(b, config["process"], facts)
     trees: dict[int, Slot] = {}
@@ -140,10 +144,8 @@ def _stage_1(
         b.close(cgroup)
     if plan is not None:
         join_late(b, plan)
-        if plan.delegated:
-            from pyrunc.compile import delegation
-
-            delegation.join(b, plan)
+    if delegated is not None:
+        delegation.join(b, delegated)
     all_cpus(b)
     if take_trees and not facts.copies_mounts and spaces.new & f.CLONE_NEWNS:
         # As the user who may reach them, which the container's root need not be.

@@ -4,8 +4,9 @@ The limits stay on the container's cgroup, which is also the root of a new cgrou
 below it is the payload's to manage. It exists on cgroup v2 alone. Pure. cgroups(7), "Delegation".
 """
 
-from pyrunc.compile.cgroups import Plan, clean, move, process_uid
+from pyrunc.compile.cgroups import Plan, clean, process_uid
 from pyrunc.errors import Error
+from pyrunc.linux import flags as f
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from pyrunc.compile.settings import Layout
     from pyrunc.program.build import Builder
+    from pyrunc.program.model import Slot
 
 _NAME = "run.oci.delegate-cgroup"
 _POINTER = f"/annotations/{_NAME}"
@@ -34,9 +36,22 @@ def add(plan: Plan, config: "dict[str, Any]", layout: "Layout") -> None:
     plan.asked = plan.asked or _POINTER
 
 
-def join(b: "Builder", plan: Plan) -> None:
-    """Steps of the container's own process, once it is in the container's cgroup and in a new cgroup
-    namespace, and while it has the ids of the runtime's user."""
+def open_file(b: "Builder", plan: Plan) -> "Slot":
+    """Steps of stage 1 that open the file by which processes enter the cgroup, with the runtime's
+    privilege: the kernel goes by who has opened it (cgroups(7), "Delegation containment")."""
     b.origin = _POINTER
-    move(b, f"{plan.delegated}/cgroup.procs", "delegated")
+    fd = b.openat2(
+        f.AT_FDCWD, f"{plan.delegated}/cgroup.procs", f.O_WRONLY,
+        resolve=f.RESOLVE_NO_SYMLINKS | f.RESOLVE_NO_MAGICLINKS, name="delegated",
+    )
+    b.origin = ""
+    return fd
+
+
+def join(b: "Builder", fd: "Slot") -> None:
+    """Steps of the container's own process, once it is in the container's cgroup and in a new cgroup
+    namespace."""
+    b.origin = _POINTER
+    b.write(fd, "0")
+    b.close(fd)
     b.origin = ""
