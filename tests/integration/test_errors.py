@@ -312,7 +312,7 @@ def test_without_privilege_the_message_says_what_is_missing(box: Box) -> None:
         )
     except PermissionError:
         pytest.skip("the command lies in a directory that is closed to other users")
-    result.failed("EPERM", "need root")
+    result.failed("/linux/namespaces", "user namespace", "run as root")
     box.clean()
 
 
