@@ -52,6 +52,9 @@ def source_path(mount: "dict[str, Any]", bundle: str) -> str:
 def inherit(b: Builder, config: "dict[str, Any]", facts: "Facts") -> None:
     """Gives the user namespaces of id mappings their slots."""
     for i, mount in enumerate(config.get("mounts") or ()):
+        words = mount.get("options") or ()
+        if "uidMappings" not in mount and "gidMappings" not in mount and not any("idmap" in w for w in words):
+            continue  # without parsing once more
         if is_mapped(mount, parse(mount, i)):
             from pyrunc.compile import idmaps
 

@@ -45,15 +45,16 @@ def gather(
     check_kernel(posix.uname().release)
     check_namespaces(config)
     rootfs = _rootfs(config, bundle)
+    sources, links = _sources(config, bundle, need_sources)
     facts = Facts(
         rootfs,
-        sources=_sources(config, bundle, need_sources),
+        sources=sources,
+        links=links,
         bounding=bounding(),
         filter=filter,
         rootless=rootless(),
         cgroups=cgroups,
         layout=layout,
-        links=_links(config, bundle),
         kcore=_exists("/proc/kcore"),
         kernel_paths={path: _mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
@@ -108,12 +109,22 @@ def _rootfs(config: "dict[str, Any]", bundle: str) -> str:
     )
 
 
-def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, int]:
+def _sources(
+    config: "dict[str, Any]", bundle: str, needed: bool
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The sources of bind mounts, and of those that are not followed what they point to."""
     sources: dict[str, int] = {}
+    links: dict[str, str] = {}
     for i, mount in enumerate(config.get("mounts") or ()):
-        if not parse(mount, i).bind:
+        options = parse(mount, i)
+        if not options.bind:
             continue
         source = source_path(mount, bundle)
+        if options.copy_symlink or options.src_nofollow:
+            try:
+                links[source] = posix.readlink(source)
+            except OSError:
+                pass  # no link: the source is used, and missed, like any other
         try:
             sources[source] = posix.stat(source).st_mode
         except OSError as error:
@@ -123,20 +134,7 @@ def _sources(config: "dict[str, Any]", bundle: str, needed: bool) -> dict[str, i
                 raise Error(
                     f"the source {source} cannot be used: {error.strerror}", pointer=f"/mounts/{i}/source"
                 ) from None
-    return sources
-
-
-def _links(config: "dict[str, Any]", bundle: str) -> dict[str, str]:
-    links: dict[str, str] = {}
-    for i, mount in enumerate(config.get("mounts") or ()):
-        options = parse(mount, i)
-        if options.copy_symlink or options.src_nofollow:
-            source = source_path(mount, bundle)
-            try:
-                links[source] = posix.readlink(source)
-            except OSError:
-                continue  # no link: the source is used, and missed, like any other
-    return links
+    return sources, links
 
 
 def has_apparmor(process: "dict[str, Any]") -> bool:
