@@ -203,12 +203,26 @@ class Directory:
     def remove(self) -> None:
         """Removes the directory and what is in it; the id is free from here on."""
         for name in posix.listdir(self.fd):
-            self.unlink(name)
+            try:
+                self.unlink(name)
+            except IsADirectoryError:
+                self._remove_directory(name)
         try:
             posix.rmdir(self.id, dir_fd=self._root_fd)
         except OSError as error:
             if error.errno not in (ENOENT, ENOTEMPTY):
                 raise _explain(error, self.path) from None
+
+    def _remove_directory(self, name: str) -> None:
+        """Removes a directory of files (that of NOTIFY_SOCKET)."""
+        flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(name, flags, dir_fd=self.fd)
+        try:
+            for file in posix.listdir(fd):
+                posix.unlink(file, dir_fd=fd)
+        finally:
+            posix.close(fd)
+        posix.rmdir(name, dir_fd=self.fd)
 
 
 def _open_root(root: str, *, make: bool) -> int:

@@ -103,7 +103,8 @@ def compile_exec(
     compile_process(
         b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
         apparmor=facts.apparmor, grantable=facts.bounding, groups=groups(config, facts), home=facts.home,
-        listen_fds=facts.listen_fds, preserve_fds=request.preserve_fds, created=created,
+        listen_fds=facts.listen_fds, listen_names=facts.listen_names,
+        preserve_fds=request.preserve_fds, created=created,
     )
     return b.program
 

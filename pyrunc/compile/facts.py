@@ -33,11 +33,13 @@ class Facts:
     kernel_paths st_mode on the host (0: absent) of masked paths in the kernel's file systems
     kcore        whether the host has /proc/kcore
     listen_fds   number of sockets passed by LISTEN_FDS
+    listen_names their names, LISTEN_FDNAMES
     """
 
     __slots__ = (
         "apparmor", "bounding", "cgroups", "copies_mounts", "filter", "home", "kcore", "kernel_paths",
-        "layout", "limits", "links", "listen_fds", "proc_mounts", "rootfs", "rootfs_mount_point", "rootless",
+        "layout", "limits", "links", "listen_fds", "listen_names", "proc_mounts", "rootfs",
+        "rootfs_mount_point", "rootless",
         "selinux", "setgroups", "sources",
     )
 
@@ -63,6 +65,7 @@ class Facts:
         kernel_paths: dict[str, int] | None = None,
         limits: dict[str, int] | None = None,
         listen_fds: int = 0,
+        listen_names: str = "",
     ) -> None:
         self.rootfs = rootfs
         self.sources = sources or {}
@@ -83,6 +86,7 @@ class Facts:
         self.kernel_paths = kernel_paths or {}
         self.limits = limits or {}
         self.listen_fds = listen_fds
+        self.listen_names = listen_names
 
 
 class Request:

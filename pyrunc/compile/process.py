@@ -24,13 +24,22 @@ _ALL_CPUS = Data("cpu_set", b"\xff" * 1024, ("0-8191",))
 NOT_FOUND = "executable file not found in $PATH"
 
 
-def environment(process: "dict[str, Any]", home: str, listen_fds: int) -> list[bytes]:
-    """The process's environment: HOME where the configuration has none, and LISTEN_FDS."""
+def environment(process: "dict[str, Any]", home: str, listen_fds: int, names: str = "") -> list[bytes]:
+    """The process's environment: HOME where the configuration has none, and what sd_listen_fds(3) reads.
+
+    Podman writes the latter into the configuration too; what is passed is what counts, once.
+    """
     variables: list[str] = list(process.get("env") or ())
     if not any(variable.startswith("HOME=") for variable in variables):
         variables.append(f"HOME={home or '/'}")
     if listen_fds:
-        variables += [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
+        told = ("LISTEN_FDS", "LISTEN_FDNAMES")
+        variables = [v for v in variables if v.partition("=")[0] not in told]
+        variables.append(f"LISTEN_FDS={listen_fds}")
+        if names:
+            variables.append(f"LISTEN_FDNAMES={names}")
+        if not any(variable.startswith("LISTEN_PID=") for variable in variables):
+            variables.append("LISTEN_PID=1")
     return [variable.encode("utf-8", "surrogateescape") for variable in variables]
 
 
@@ -154,7 +163,8 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
 
 def compile_process(
     b: Builder, profile: "dict[str, Any] | None", process: "dict[str, Any]", *, filter: bytes | None,
-    apparmor: bool, grantable: int, groups: str, home: str, listen_fds: int, preserve_fds: int,
+    apparmor: bool, grantable: int, groups: str, home: str, listen_fds: int, listen_names: str,
+    preserve_fds: int,
     created: "Callable[[Builder], None]",
 ) -> None:
     """Everything from the working directory to execve.
@@ -187,7 +197,7 @@ def compile_process(
     identity.finish_capabilities(b, pending)
     b.origin = "/process/args"
     argv = vector([a.encode("utf-8", "surrogateescape") for a in process["args"]], "argv")
-    envp = vector(environment(process, home, listen_fds), "envp")
+    envp = vector(environment(process, home, listen_fds, listen_names), "envp")
     name = process["args"][0]
     result = b.slot("execve")
     for path in paths:

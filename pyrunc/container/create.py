@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
     from pyrunc.container import Runtime
+    from pyrunc.host.sd_notify import Proxy
     from pyrunc.host.seccomp_agent import Agent
     from pyrunc.program.model import Program
 
@@ -74,6 +75,8 @@ def run(
         with creation:
             creation.make(console_socket, pidfd_socket, pid_file)
             creation.started()
+        if creation.proxy is not None:
+            creation.proxy.wait(creation.init.pid)
         return 0
     if not no_subreaper and not creation.own_pid_namespace():
         foreground.become_subreaper()
@@ -87,7 +90,7 @@ def run(
     with creation:
         creation.make(console_socket, pidfd_socket, pid_file, front.console, beside)
         creation.started()
-    status = front.wait(creation.init.pid)
+    status = front.wait(creation.init.pid, creation.proxy)
     if not keep:
         from pyrunc.container import lifecycle
 
@@ -99,8 +102,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_agent", "_listener", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
-        "record", "request", "rt", "terminal",
+        "_agent", "_listener", "_undo", "config", "data", "directory", "facts", "init", "notify", "plan",
+        "program", "proxy", "record", "request", "rt", "terminal",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -117,6 +120,12 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
+        self.notify = bool(posix.environ.get(b"NOTIFY_SOCKET")) and "process" in self.config
+        self.proxy: Proxy | None = None
+        if self.notify:
+            from pyrunc.host import sd_notify
+
+            sd_notify.add(self.config, self.facts, f"{rt.root}/{request.id}")
         self._listener: dict[str, str] | None = None
         self._agent: Agent | None = None
         if self.facts.filter is not None:
@@ -178,6 +187,12 @@ class Creation:
         self._undo.append(directory.discard)
         self.record = self._new_record()
         directory.write(self.record, creating=True)
+        if self.notify:
+            from pyrunc.host import sd_notify
+
+            sd_notify.make(directory.fd)
+            if not request.wait:
+                self.proxy = sd_notify.Proxy(directory.fd)
         if self.plan.unit is None:
             self._make_cgroups()
         if self.plan.rootless:

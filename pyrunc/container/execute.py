@@ -205,8 +205,9 @@ def _facts(
             log.warning(warning)
     facts = Facts(
         record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=host_facts.rootless(),
-        listen_fds=host_facts.listen_fds(), apparmor=host_facts.has_apparmor(process),
-        selinux=host_facts.has_selinux(process), limits=host_facts.hard_limits(config, process),
+        listen_fds=host_facts.listen_fds(), listen_names=host_facts.listen_names(),
+        apparmor=host_facts.has_apparmor(process), selinux=host_facts.has_selinux(process),
+        limits=host_facts.hard_limits(config, process),
     )
     namespaces = config.get("linux", {}).get("namespaces") or ()
     if facts.rootless or any(namespace["type"] == "user" for namespace in namespaces):

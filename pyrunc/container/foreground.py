@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.host.sd_notify import Proxy
+
 _SIGCHLD, _SIGURG, _SIGWINCH = 17, 23, 28
 # Not forwarded: what cannot be caught, what a fault in the runtime itself raises, what Python
 # ignores (SIGPIPE, SIGXFSZ), and what glibc keeps for itself.
@@ -57,11 +59,12 @@ class Foreground:
     """Holds signals back from its construction on, and forwards them from `catch` on; `console` is
     where init sends the terminal."""
 
-    __slots__ = ("_blocked", "_master", "_receiver", "_saved", "_wakeup", "console")
+    __slots__ = ("_blocked", "_master", "_receiver", "_saved", "_told", "_wakeup", "console")
 
     def __init__(self, terminal: bool) -> None:
         self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _CAUGHT)
         self._wakeup = -1
+        self._told = False
         self.console = self._receiver = self._master = -1
         self._saved: list[Any] | None = None
         if terminal:
@@ -83,10 +86,13 @@ class Foreground:
             _signal.signal(number, _ignore)
         self.release()
 
-    def wait(self, pid: int) -> int:
-        """Serves the process until it ends; its exit status as a shell has it."""
+    def wait(self, pid: int, notify: "Proxy | None" = None) -> int:
+        """Serves the process until it ends; its exit status as a shell has it. notify is where it tells
+        that it is ready."""
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
+        if notify is not None:
+            poll.register(notify.fd, select.POLLIN)
         try:
             if self._receiver >= 0:
                 self._take_terminal(poll)
@@ -95,6 +101,8 @@ class Foreground:
                 for fd, _ in poll.poll():
                     if fd == self._wakeup:
                         self._forward(pid)
+                    elif notify is not None and fd == notify.fd:
+                        self._notified(notify)
                     else:
                         self._relay(fd, poll)
                 status = self._ended(pid)
@@ -103,6 +111,15 @@ class Foreground:
         finally:
             self._restore_terminal()
         return exit_status(status)
+
+    def _notified(self, notify: "Proxy") -> None:
+        """Passes on that the service is ready. Its main process is this one, which stays: no barrier is
+        needed, and what comes later is taken, so that nobody inside waits for it to be read."""
+        if notify.ready() and not self._told:
+            from pyrunc.host import sd_notify
+
+            self._told = True
+            sd_notify.tell(posix.getpid(), barrier=False)
 
     # -- signals -------------------------------------------------------------
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.container import Runtime
+    from pyrunc.host.sd_notify import Proxy
     from pyrunc.host.seccomp_agent import Agent
 
 _SIGKILL = 9
@@ -28,10 +29,25 @@ def start(rt: "Runtime", id: str) -> None:
         if status != "created":
             why = {"stopped": "has stopped", "creating": "is still being created"}
             raise Error(f"cannot start the container {id}: it {why.get(status, 'is already running')}")
+        proxy = _proxy(directory) if posix.environ.get(b"NOTIFY_SOCKET") else None
         _start(rt, directory, record)
         _hooks(directory, record, "poststart", "running")
     finally:
         directory.close()
+    if proxy is not None:
+        # Without the lock: other verbs have to work meanwhile.
+        proxy.wait(record["pid"])
+
+
+def _proxy(directory: Directory) -> "Proxy | None":
+    """What waits for the container to be ready, if it was created for that."""
+    from pyrunc import log
+    from pyrunc.host import sd_notify
+
+    if directory.has(sd_notify.DIRECTORY):
+        return sd_notify.Proxy(directory.fd)
+    log.warning("NOTIFY_SOCKET has no effect: the container was created without it")
+    return None
 
 
 def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> None:

@@ -58,6 +58,7 @@ def gather(
         kcore=_exists("/proc/kcore"),
         kernel_paths={path: _mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
+        listen_names=listen_names(),
     )
     process = config.get("process") or {}
     facts.apparmor = has_apparmor(process)
@@ -222,6 +223,11 @@ def listen_fds() -> int:
     if not count.isdigit() or (pid.isdigit() and int(pid) != posix.getpid()):
         return 0
     return int(count)
+
+
+def listen_names() -> str:
+    """The names of these sockets (sd_listen_fds_with_names(3)), separated by colons."""
+    return posix.environ.get(b"LISTEN_FDNAMES", b"").decode("utf-8", "surrogateescape")
 
 
 def check_preserved(preserve_fds: int) -> None:

@@ -11,7 +11,7 @@ _int = Struct("=i")
 _MAX_PATH = 107
 
 
-def _reachable(path: str) -> tuple[str, int]:
+def reachable(path: str) -> tuple[str, int]:
     """A short name for a socket's path, and the descriptor that it goes through, or -1."""
     if len(path.encode("utf-8", "surrogateescape")) <= _MAX_PATH:
         return path, -1
@@ -24,7 +24,7 @@ def connect(path: str, what: str) -> int:
     """A descriptor connected to a Unix socket; what names it in messages."""
     fd = -1
     try:
-        name, fd = _reachable(path)
+        name, fd = reachable(path)
         connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         connection.connect(name)
     except OSError as error:

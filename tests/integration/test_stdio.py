@@ -159,6 +159,48 @@ def test_listen_fds_pass_with_listen_pid_one(box: Box) -> None:
     assert "content\n" in text
 
 
+def test_listen_fds_pass_with_their_names_and_once(box: Box) -> None:
+    """An engine that hands sockets through writes the variables into the configuration too."""
+    box.process["env"] += ["LISTEN_FDS=7", "LISTEN_FDNAMES=old", "LISTEN_PID=42", "LISTEN_FDS_X=y"]
+    box.args("/bin/env")
+    box.save()
+    files = {3: box.place / "fd3", 4: box.place / "fd4"}
+    words = ["run", "--bundle", str(box.bundle), box.id]
+    env = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:admin", "LISTEN_PID": "self"}
+    assert with_descriptors(box, files, *words, env=env) == 0
+    listed = sorted(line for line in box.output().splitlines() if line.startswith("LISTEN_"))
+    assert listed == ["LISTEN_FDNAMES=web:admin", "LISTEN_FDS=2", "LISTEN_FDS_X=y", "LISTEN_PID=42"]
+
+
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_create_and_exec_pass_sockets_as_run_does(box: Box, verb: str) -> None:
+    script = "echo fds=$LISTEN_FDS pid=$LISTEN_PID names=$LISTEN_FDNAMES; cat <&3"
+    files = {3: box.place / "fd3"}
+    files[3].write_text("content\n")
+    env = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web", "LISTEN_PID": "self"}
+    if verb == "create":
+        box.script(script)
+        box.save()
+        assert with_descriptors(box, files, "create", "--bundle", str(box.bundle), box.id, env=env) == 0
+        output = box.last_out
+        box.start().ok()
+    else:
+        box.sleeping()
+        assert with_descriptors(box, files, "exec", box.id, "/bin/sh", "-c", script, env=env) == 0
+        output = box.last_out
+    wait_for(lambda: output.read_text() == "fds=1 pid=1 names=web\ncontent\n", "the output")
+
+
+def test_sockets_for_another_process_are_not_passed(box: Box) -> None:
+    box.script(f"echo fds=$LISTEN_FDS; {LIST}")
+    box.save()
+    files = {3: box.place / "fd3"}
+    words = ["run", "--bundle", str(box.bundle), box.id]
+    assert with_descriptors(box, files, *words, env={"LISTEN_FDS": "1", "LISTEN_PID": "1"}) == 0
+    assert box.output().startswith("fds=\n")
+    assert "fd3" not in box.output()
+
+
 def test_listen_fds_come_before_preserved_ones(box: Box) -> None:
     box.script("cat <&3; cat <&4")
     box.save()
