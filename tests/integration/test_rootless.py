@@ -33,7 +33,7 @@ def someone(worker_id: str) -> Iterator[User]:
         pytest.skip("newuidmap is not installed (Debian: uidmap)")
     number = int(worker_id.removeprefix("gw") or 0) if worker_id.startswith("gw") else 0
     # Not all tests at once on this machine need be of one session.
-    with user(f"pyrunc-t{os.getpid()}", 2_000_000 + number * 100_000) as made:
+    with user(2_000_000 + number * 100_000) as made:
         yield made
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import pwd
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 from harness import Box, Result
 
 LOCK = Path("/run/lock/pyrunc-test-user")
+PREFIX = "pyrunc-t"
 
 
 class User:
@@ -33,9 +35,19 @@ def _tool(*words: str) -> None:
     assert done.returncode == 0, f"{words}: {done.stderr}"
 
 
+def _remove_orphans() -> None:
+    """Removes the users of test sessions that were killed: their names end in the session's pid."""
+    for entry in pwd.getpwall():
+        pid = entry.pw_name.removeprefix(PREFIX)
+        if pid != entry.pw_name and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            subprocess.run(["userdel", entry.pw_name], capture_output=True, check=False)
+
+
 @contextmanager
-def user(name: str, sub: int) -> Iterator[User]:
+def user(sub: int) -> Iterator[User]:
     """Makes a user for the time of the block."""
+    name = f"{PREFIX}{os.getpid()}"
+    _remove_orphans()
     _tool("useradd", "--no-create-home", "--shell", "/bin/false", name)
     try:
         for kind in ("uid", "gid"):
@@ -45,8 +57,6 @@ def user(name: str, sub: int) -> Iterator[User]:
                 if owner == name:
                     _tool("usermod", f"--del-sub{kind}s", f"{first}-{int(first) + int(count) - 1}", name)
             _tool("usermod", f"--add-sub{kind}s", f"{sub}-{sub + 65535}", name)
-        import pwd
-
         entry = pwd.getpwnam(name)
         yield User(name, entry.pw_uid, entry.pw_gid, sub)
     finally:
