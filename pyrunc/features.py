@@ -44,13 +44,13 @@ def document() -> "dict[str, Any]":
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {
                 "modes": sorted(scheduling.MEMORY_POLICIES),
                 "flags": sorted(scheduling.MEMORY_POLICY_FLAGS),
             },
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
         "annotations": {
             "org.pyrunc.version": __version__,

@@ -114,6 +114,10 @@ def _stage_1(
             from pyrunc.compile import delegation
 
             delegated = delegation.open_file(b, plan)
+    if facts.rdt is not None:
+        from pyrunc.compile import rdt
+
+        rdt.join(b, *facts.rdt)
     if spaces.own(f.CLONE_NEWUSER):
         before_user_namespace(b, config["process"], facts)
     trees: dict[int, Slot] = {}
@@ -181,6 +185,11 @@ def _build_root(
         )
     if mounted.devpts is not None:
         b.close(mounted.devpts)
+    if config.get("linux", {}).get("netDevices"):
+        from pyrunc.compile import netdevices
+
+        b.phase = "network"
+        netdevices.compile_devices(b, config, spaces, rootless=facts.rootless)
     b.phase = "kernel"
     namespaces.loopback(b, spaces)
     kernel.compile_names(b, config, spaces)

@@ -61,6 +61,10 @@ def compile_exec(
 
         scheduling.affinity(b, process, "initial")
     b.phase = "cgroup"
+    if facts.rdt is not None:
+        from pyrunc.compile import rdt
+
+        rdt.join(b, *facts.rdt)
     cgroup = join_record(b, cgroups, below) if cgroups else None
     if cgroup is not None:
         # Moving there by a write would wait for an RCU grace period; a clone into it does not. It

@@ -34,11 +34,13 @@ class Facts:
     kcore        whether the host has /proc/kcore
     listen_fds   number of sockets passed by LISTEN_FDS
     listen_names their names, LISTEN_FDNAMES
+    rdt          directories of the class of service and of the monitoring group ("": none), or None
+                 without linux.intelRdt
     """
 
     __slots__ = (
         "apparmor", "bounding", "cgroups", "copies_mounts", "filter", "home", "kcore", "kernel_paths",
-        "layout", "limits", "links", "listen_fds", "listen_names", "proc_mounts", "rootfs",
+        "layout", "limits", "links", "listen_fds", "listen_names", "proc_mounts", "rdt", "rootfs",
         "rootfs_mount_point", "rootless",
         "selinux", "setgroups", "sources",
     )
@@ -66,6 +68,7 @@ class Facts:
         limits: dict[str, int] | None = None,
         listen_fds: int = 0,
         listen_names: str = "",
+        rdt: tuple[str, str] | None = None,
     ) -> None:
         self.rootfs = rootfs
         self.sources = sources or {}
@@ -87,6 +90,7 @@ class Facts:
         self.limits = limits or {}
         self.listen_fds = listen_fds
         self.listen_names = listen_names
+        self.rdt = rdt
 
 
 class Request:

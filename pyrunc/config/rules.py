@@ -26,7 +26,8 @@ def findings(config: dict[str, Any]) -> Iterator[Finding]:
         if isinstance(config.get(key), str) and config[key] and kind not in types:
             message = f'needs a namespace of type "{kind}" in /linux/namespaces: the host\'s would be changed'
             yield "error", f"/{key}", message, ""
-    for key, kind in (("uidMappings", "user"), ("gidMappings", "user"), ("timeOffsets", "time")):
+    needs = {"uidMappings": "user", "gidMappings": "user", "timeOffsets": "time", "netDevices": "network"}
+    for key, kind in needs.items():
         if linux.get(key) and kind not in types:
             yield "error", f"/linux/{key}", f'needs a namespace of type "{kind}" in /linux/namespaces', ""
     for index, mount in enumerate(_array(config.get("mounts"))):

@@ -11,7 +11,14 @@ from pyrunc import log
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
 from pyrunc.compile.mount_options import USER_NAMESPACE
-from pyrunc.compile.syncs import SYNC_CREATED, SYNC_HOOKS, SYNC_ID_MAPS, SYNC_SCOPE, unpack
+from pyrunc.compile.syncs import (
+    SYNC_CREATED,
+    SYNC_HOOKS,
+    SYNC_ID_MAPS,
+    SYNC_NET_DEVICE,
+    SYNC_SCOPE,
+    unpack,
+)
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
     from pyrunc.container import Runtime
+    from pyrunc.host.netdevices import Devices
     from pyrunc.host.sd_notify import Proxy
     from pyrunc.host.seccomp_agent import Agent
     from pyrunc.program.model import Program
@@ -102,8 +110,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_agent", "_listener", "_undo", "config", "data", "directory", "facts", "init", "notify", "plan",
-        "program", "proxy", "record", "request", "rt", "terminal",
+        "_agent", "_devices", "_listener", "_undo", "config", "data", "directory", "facts", "init", "notify",
+        "plan", "program", "proxy", "record", "request", "rt", "terminal",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -120,6 +128,7 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
+        self._devices: Devices | None = None
         self.notify = bool(posix.environ.get(b"NOTIFY_SOCKET")) and "process" in self.config
         self.proxy: Proxy | None = None
         if self.notify:
@@ -134,6 +143,10 @@ class Creation:
             self._listener = agent(self.config["linux"]["seccomp"])
         if not self.plan.rootless:
             self.program = self._compile()
+        if self.config.get("linux", {}).get("netDevices"):
+            from pyrunc.host import netdevices
+
+            netdevices.check(self.config)
 
     def _compile(self) -> "Program":
         program = compile_create(self.config, self.facts, self.request)
@@ -154,6 +167,8 @@ class Creation:
                     log.warning(f"while cleaning up: {error}")
         elif self._undo:
             self.directory.close()
+            if self._devices is not None:
+                self._devices.close()
 
     # -- checks --------------------------------------------------------------
 
@@ -195,6 +210,8 @@ class Creation:
                 self.proxy = sd_notify.Proxy(directory.fd)
         if self.plan.unit is None:
             self._make_cgroups()
+        if self.facts.rdt is not None:
+            self._make_groups()
         if self.plan.rootless:
             # Now it is known which control groups there are.
             self.program = self._compile()
@@ -258,6 +275,15 @@ class Creation:
             self.directory.write(self.record, creating=True)
             tree.create(self.plan)
 
+    def _make_groups(self) -> None:
+        """The class of service and the monitoring group of linux.intelRdt."""
+        from pyrunc.container.plan import rdt_plan
+        from pyrunc.host import rdt
+
+        groups = self.record["rdt"] = rdt.create(rdt_plan(self.config, self.request.id))
+        self._undo.append(lambda: rdt.discard(groups))
+        self.directory.write(self.record, creating=True)
+
     def _descriptors(self, console_socket: str | None, console: int) -> dict[str, int]:
         descriptors: dict[str, int] = {}
         for name in self.program.inherited:
@@ -302,11 +328,21 @@ class Creation:
             elif point == SYNC_SCOPE:
                 # The scope begins with the process that prepares the container in it.
                 self._make_cgroups()
+            elif point == SYNC_NET_DEVICE:
+                self._move_device()
             elif point == SYNC_HOOKS:
                 self._runtime_hooks(descriptors)
             else:
                 raise self._died()
             init.answer()
+
+    def _move_device(self) -> None:
+        if self._devices is None:
+            from pyrunc.host.netdevices import Devices
+
+            self._devices = Devices(self.init.pid, self.config)
+            self._undo.append(self._devices.bring_back)
+        self._devices.move(self.init.origin)
 
     def _runtime_hooks(self, descriptors: dict[str, int]) -> None:
         from pyrunc import json

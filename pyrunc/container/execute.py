@@ -143,6 +143,9 @@ def _launch(
     facts = _facts(rt, config, process, record)
     records.locate(record)
     below = below or _below(record)
+    groups = record.get("rdt")
+    if groups:
+        facts.rdt = (groups["clos"], groups["monitor"])
     program = compile_exec(config, process, facts, request, record["cgroups"], below)
     verify(program)
     for pointer, text in program.warnings:

@@ -267,6 +267,10 @@ def _destroy(directory: Directory, record: "dict[str, Any]") -> None:
     records.locate(record)
     members.kill_all(record["cgroups"], _SIGKILL)
     tree.destroy(record["cgroups"])
+    if record.get("rdt"):
+        from pyrunc.host import rdt
+
+        rdt.destroy(record["rdt"])
     data = directory.get(records.CONFIG) if directory.has(records.CONFIG) else b""
     directory.remove()
     if b'"poststop"' in data:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
+    from pyrunc.compile.rdt import Plan as GroupPlan
     from pyrunc.compile.systemd import Unit
     from pyrunc.container import Runtime
     from pyrunc.program.model import Program
@@ -52,6 +53,9 @@ def facts_for(
         userns.describe(facts, config, run=need_sources)
     if setgroups is not None:
         facts.setgroups = setgroups
+    if config.get("linux", {}).get("intelRdt") is not None:
+        groups = rdt_plan(config, id)
+        facts.rdt = (groups.clos, groups.monitor)
     return facts, plan
 
 
@@ -62,6 +66,14 @@ def unit_for(rt: "Runtime", config: "dict[str, Any]", id: str) -> "Unit | None":
     from pyrunc.host.cgroups import systemd
 
     return systemd.unit_for(config, id, users=rt.rootless)
+
+
+def rdt_plan(config: "dict[str, Any]", id: str) -> "GroupPlan":
+    """The resctrl groups of a configuration with linux.intelRdt."""
+    from pyrunc.compile import rdt
+    from pyrunc.host.rdt import root
+
+    return rdt.plan(config["linux"]["intelRdt"], root(), id, rootless=unprivileged())
 
 
 def is_rootless(rt: "Runtime") -> bool:

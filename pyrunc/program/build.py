@@ -169,8 +169,8 @@ class Builder:
         """Gives a slot that holds no descriptor back."""
         self._free.append(slot.index)
 
-    def sync(self, point: int, *descriptors: Slot) -> None:
-        self.step("sync", point, *descriptors)
+    def sync(self, point: int, *descriptors: Slot, note: str = "") -> None:
+        self.step("sync", point, *descriptors, note=note)
 
     def clone(self, flags: int, cgroup: Slot | None = None) -> None:
         """clone3 with CLONE_PARENT: the child goes on with the program, the parent ends."""

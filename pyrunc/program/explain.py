@@ -204,6 +204,8 @@ def line(step: Step) -> str:
     except (TypeError, ValueError, IndexError, AttributeError):
         # verify describes with this what it refuses, and that may be anything.
         shown = f"{step.call}({', '.join(map(repr, step.args))})"
+    if step.call == "sync" and step.note:
+        shown += f": {step.note}"
     if step.out is not None:
         shown += f" = {step.out!r}"
     if step.tolerate:

@@ -62,7 +62,7 @@ SECTIONS = {
     "/linux/gidMappings": "config-linux.md#configLinuxUserNamespaceMappings",
     "/linux/timeOffsets": "config-linux.md#configLinuxTimeOffset",
     "/linux/devices": "config-linux.md#configLinuxDevices",
-    "/linux/netDevices": "config-linux.md#configLinuxNetDevices",
+    "/linux/netDevices": "config-linux.md#configLinuxNetworkDevices",
     "/linux/cgroupsPath": "config-linux.md#configLinuxCgroupsPath",
     "/linux/resources": "config-linux.md#configLinuxControlGroups",
     "/linux/resources/devices": "config-linux.md#configLinuxDeviceAllowedlist",
