@@ -106,6 +106,11 @@ mounts.bind-readonly | MUST | a bind mount with ro cannot be written to, its sou
 mounts.rbind | MUST | rbind also brings the mounts below the source
 mounts.propagation | MUST | the propagation options private, slave and shared are applied
 
+mounts.idmap-mappings | MUST | with uidMappings and gidMappings, idmap and ridmap use them
+mounts.idmap-nothing | MUST | idmap and ridmap without mappings and without a user namespace are an error
+mounts.mappings-together | MUST | uidMappings and gidMappings are there together | a demand on configurations
+mounts.unknown-option | SHOULD | an option that the runtime does not know is the file system's
+
 [config.md#process]
 process.cwd | MUST | the program's working directory is process.cwd
 process.env | MUST | the program has the variables of process.env
@@ -207,7 +212,56 @@ masked-paths | MUST | masked files and directories cannot be read
 
 [config-linux.md#readonly-paths]
 readonly-paths | MUST | read-only paths cannot be written to
+
+[features.md]
+features.versions | MUST | the features document has ociVersionMin and ociVersionMax
+features.version-order | MUST NOT | ociVersionMax is less than ociVersionMin
+features.accepts-versions | MUST | both are accepted as ociVersion of a configuration
+features.known | MUST NOT | the document has properties that the specification does not know
+features.hooks | MUST | the hooks in the document are supported
+features.mount-options | MUST | the mount options in the document are recognised
+features.mount-options-own | SHOULD NOT | the mount options in the document are those of file systems
+features.null | MUST NOT | null is confused with an empty value | a demand on readers
+features.compile-time | SHOULD | the document is determined when the runtime is compiled | it shows from \
+outside on several machines only
+
+[features-linux.md]
+features.namespaces | MUST | the namespaces in the document are recognised
+features.capabilities | MUST | the capabilities in the document are recognised
+features.seccomp-actions | MUST | the seccomp actions in the document are recognised
+features.seccomp-operators | MUST | the seccomp operators in the document are recognised
+features.seccomp-archs | MUST | the seccomp architectures in the document are recognised
+features.seccomp-flags | MUST | the supported seccomp flags in the document are recognised
+features.idmap | MUST | a runtime that knows mappings of mounts says so, however few it can make | what a \
+runtime knows is not seen from outside
 """
+
+
+# The list of config.md, "Linux mount options", by level.
+OPTIONS = {
+    "MUST": """
+        async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev nodiratime
+        noexec noiversion nolazytime norelatime nostrictatime nosuid private rbind relatime remount ro
+        rprivate rshared rslave runbindable rw shared silent slave strictatime suid sync unbindable
+        """.split(),
+    "SHOULD": """
+        nosymfollow ratime rdev rdiratime rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime
+        rnosuid rnosymfollow rrelatime rro rrw rstrictatime rsuid rsymfollow symfollow
+        """.split(),
+}
+
+
+def option_id(name: str) -> str:
+    return f"mounts.option-{name}"
+
+
+def options_table() -> str:
+    lines = ["[config.md#linux-mount-options]"]
+    for level, names in OPTIONS.items():
+        lines += [f"{option_id(name)} | {level} | the mount option {name} is implemented" for name in names]
+    for name in ("idmap", "ridmap"):
+        lines.append(f"{option_id(name)} | SHOULD | the mount option {name} is implemented")
+    return "\n".join(lines)
 
 
 def parse(table: str) -> tuple[Requirement, ...]:
@@ -222,5 +276,5 @@ def parse(table: str) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-REQUIREMENTS = parse(TABLE)
+REQUIREMENTS = parse(TABLE.replace("[config.md#process]", f"{options_table()}\n\n[config.md#process]"))
 BY_ID = {requirement.id: requirement for requirement in REQUIREMENTS}

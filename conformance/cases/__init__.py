@@ -1,5 +1,5 @@
 """The cases; importing this registers them all."""
 
-from conformance.cases import cgroups, config, hooks, linux, operations, process
+from conformance.cases import cgroups, config, features, hooks, linux, operations, options, process
 
-__all__ = ["cgroups", "config", "hooks", "linux", "operations", "process"]
+__all__ = ["cgroups", "config", "features", "hooks", "linux", "operations", "options", "process"]

@@ -1,0 +1,167 @@
+"""config.md: each mount option that the specification lists, and id-mapped mounts."""
+
+import os
+from collections.abc import Iterable
+
+from conformance.box import Box
+from conformance.cases.config import MOUNTINFO
+from conformance.cases.operations import plain
+from conformance.container import Container, Report
+from conformance.model import RuntimeFailed, case
+from conformance.requirements import OPTIONS, option_id
+
+# Option: those before it in the list, then what /proc/self/mountinfo has and has not because of it.
+# What is not here shows nothing there, and is to be accepted.
+SHOWN: dict[str, tuple[str, str, str]] = {
+    "dev": ("nodev", "", "nodev"),
+    "dirsync": ("", "dirsync", ""),
+    "exec": ("noexec", "", "noexec"),
+    "lazytime": ("", "lazytime", ""),
+    "noatime": ("", "noatime", ""),
+    "nodev": ("", "nodev", ""),
+    "nodiratime": ("", "nodiratime", ""),
+    "noexec": ("", "noexec", ""),
+    "nolazytime": ("lazytime", "", "lazytime"),
+    "norelatime": ("", "", "noatime"),
+    "nosuid": ("", "nosuid", ""),
+    "nosymfollow": ("", "nosymfollow", ""),
+    "atime": ("noatime", "", "noatime"),
+    "async": ("sync", "", "sync"),
+    "diratime": ("nodiratime", "", "nodiratime"),
+    "relatime": ("", "relatime", "noatime"),
+    "ro": ("", "ro", "rw"),
+    "rw": ("ro", "rw", "ro"),
+    "strictatime": ("", "", "noatime relatime"),
+    "suid": ("nosuid", "", "nosuid"),
+    "symfollow": ("nosymfollow", "", "nosymfollow"),
+    "sync": ("", "sync", ""),
+}
+PROPAGATION = ("private", "shared", "slave", "unbindable")
+
+
+def words(report: Report, point: str) -> set[str]:
+    mount = report.mount(point)
+    # A mount may be read-only on a superblock that is not.
+    return {*mount.get("options", []), *mount.get("super", [])} - {"ro", "rw"} | access(report, point)
+
+
+def access(report: Report, point: str) -> set[str]:
+    return {"ro", "rw"} & set(report.mount(point).get("options", []))
+
+
+def verdict(report: Report, option: str, points: Iterable[str]) -> str:
+    """What is wrong with the mounts that were made with an option; empty if nothing is."""
+    plain_option = option[1:] if option[0] == "r" and option[1:] in (*SHOWN, *PROPAGATION) else option
+    for point in points:
+        mount = report.mount(point)
+        if not mount:
+            return f"{point} is not mounted"
+        if plain_option in PROPAGATION:
+            kinds = {word.partition(":")[0] for word in mount["propagation"]}
+            good = {
+                "private": not kinds,
+                # A mount without a master cannot be a slave, and is private then.
+                "slave": kinds <= {"master"},
+                "shared": "shared" in kinds,
+                "unbindable": kinds == {"unbindable"},
+            }
+            if not good[plain_option]:
+                return f"the propagation of {point} is {sorted(kinds) or 'private'}"
+        _, there, absent = SHOWN.get(plain_option, ("", "", ""))
+        found = words(report, point)
+        if not set(there.split()) <= found or found & set(absent.split()):
+            return f"{point} has {','.join(sorted(found))}"
+    return ""
+
+
+def add(container: Container, option: str) -> list[str]:
+    """Add a mount with the option; where to look at what came of it."""
+    point = f"/option-{option}"
+    before = SHOWN.get(option, ("",))[0].split()
+    if option in ("bind", "rbind"):
+        container.mount(point, "none", str(container.rootfs / "bin"), option)
+    elif option == "remount":
+        container.mount(point, "tmpfs", "tmpfs", "rw")
+        container.mount(point, "tmpfs", "tmpfs", "remount", "ro")
+    elif option[0] == "r" and option[1:] in SHOWN and option not in SHOWN:
+        # Recursive: over a tree of the host's with mounts in it, where it has one.
+        before = ["r" + name for name in SHOWN[option[1:]][0].split()]
+        container.mount(point, "none", "/dev", "rbind", *before, option)
+        below = [line.split()[4] for line in open("/proc/self/mountinfo")]
+        return [point, *(point + each.removeprefix("/dev") for each in below if each.startswith("/dev/"))]
+    else:
+        container.mount(point, "tmpfs", "tmpfs", *before, option)
+    return [point]
+
+
+@case(*(option_id(name) for names in OPTIONS.values() for name in names))
+def each_mount_option(box: Box) -> None:
+    names = [name for names in OPTIONS.values() for name in names]
+    # All in one container; one by one only where the runtime refuses that.
+    together = box.container(MOUNTINFO)
+    points = {name: add(together, name) for name in names}
+    try:
+        report = together.run()
+        reports = dict.fromkeys(names, report)
+    except RuntimeFailed:
+        reports = {}
+        for name in names:
+            alone = box.container(MOUNTINFO)
+            points[name] = add(alone, name)
+            try:
+                reports[name] = alone.run()
+            except RuntimeFailed as error:
+                box.check(option_id(name), False, str(error))
+    for name, seen in reports.items():
+        wrong = "" if name != "remount" or "ro" in words(seen, points[name][0]) else "it is not read-only"
+        wrong = wrong or verdict(seen, name, points[name])
+        box.check(option_id(name), not wrong, wrong)
+
+
+def owned(container: Container) -> str:
+    """A directory whose owner is 7:7 on the host."""
+    directory = container.bundle / "owned"
+    directory.mkdir()
+    os.chown(directory, 7, 7)
+    return str(directory)
+
+
+def mappings(container: Container, option: str) -> None:
+    container.mount("/mapped", "none", owned(container), "rbind", option)
+    for kind in ("uidMappings", "gidMappings"):
+        container.config["mounts"][-1][kind] = [{"containerID": 0, "hostID": 1000, "size": 100}]
+
+
+@case("mounts.option-idmap", "mounts.option-ridmap", "mounts.idmap-mappings")
+def id_mapped_mounts(box: Box) -> None:
+    for option in ("idmap", "ridmap"):
+        container = box.container("stat:/mapped")
+        mappings(container, option)
+        try:
+            found = container.run().op("stat:/mapped")
+        except RuntimeFailed as error:
+            box.check(f"mounts.option-{option}", False, str(error))
+            box.not_applicable("mounts.idmap-mappings", "the runtime makes no id-mapped mounts")
+            continue
+        owner = found.get("uid"), found.get("gid")
+        box.equal(f"mounts.option-{option}", owner != (7, 7), True, "whether a mapping is applied")
+        box.equal("mounts.idmap-mappings", owner, (1007, 1007), "the owner of what 7:7 owns")
+
+
+@case("mounts.idmap-nothing", "errors.unchanged")
+def an_id_mapped_mount_without_mappings(box: Box) -> None:
+    for option in ("idmap", "ridmap"):
+        box.refused(
+            "mounts.idmap-nothing",
+            plain,
+            lambda bad, option=option: bad.mount("/mapped", "none", owned(bad), "rbind", option),  # type: ignore[misc]
+            f"{option} without mappings and user namespace",
+            "errors.unchanged",
+        )
+
+
+@case("mounts.unknown-option")
+def an_option_of_the_file_system(box: Box) -> None:
+    container = box.container(MOUNTINFO)
+    container.mount("/tmp", "tmpfs", "tmpfs", "nr_inodes=77")
+    box.check("mounts.unknown-option", "nr_inodes=77" in words(container.run(), "/tmp"), "tmpfs has it not")
