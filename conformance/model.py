@@ -28,7 +28,8 @@ class NotApplicable(Exception):
 class Requirement(NamedTuple):
     """One demand of the specification, in the suite's own words.
 
-    `level` is MUST or SHOULD (with NOT where it says so). `untestable` says why no case can observe it.
+    `level` is MUST or SHOULD (with NOT where it says so), or ENGINE for what is no requirement of the
+    specification but of those who call runtimes. `untestable` says why no case can observe it.
     """
 
     id: str
@@ -93,6 +94,6 @@ def check_table(requirements: Sequence[Requirement], cases: Sequence[Case]) -> l
     for requirement in requirements:
         if bool(requirement.untestable) == (requirement.id in observed):
             faults.append(f"{requirement.id} needs either a case or a reason why it has none")
-        if requirement.level not in ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT"):
+        if requirement.level not in ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "ENGINE"):
             faults.append(f"{requirement.id} has the level {requirement.level}")
     return faults

@@ -214,8 +214,9 @@ static void put_call(char *text)
         const char *name;
         long number;
     } calls[] = {{"getpid", SYS_getpid},           {"getpriority", SYS_getpriority},
-                 {"personality", SYS_personality}, {"setdomainname", SYS_setdomainname},
-                 {"sethostname", SYS_sethostname}, {"sched_yield", SYS_sched_yield}};
+                 {"ioprio_get", SYS_ioprio_get},   {"personality", SYS_personality},
+                 {"sched_yield", SYS_sched_yield}, {"setdomainname", SYS_setdomainname},
+                 {"sethostname", SYS_sethostname}};
     long args[6] = {0}, number = -1;
     char *save, *word = strtok_r(text, ":", &save);
     for (size_t i = 0; word && i < sizeof calls / sizeof *calls; i++)

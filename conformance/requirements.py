@@ -125,6 +125,13 @@ process.rlimits-unknown | MUST | an unknown type of limit is an error
 process.rlimits-duplicate | MUST | a type of limit that is there twice is an error
 process.capabilities | MUST | the five capability sets are as configured
 process.capabilities-unknown | SHOULD NOT | an unknown capability is an error
+process.capabilities-warning | MUST | a capability that cannot be granted is logged as a warning
+process.scheduler | MUST | the scheduling policy and nice value are as configured
+process.scheduler-invalid | MUST | an unknown scheduling policy is an error
+process.io-priority | MUST | the class and priority of input and output are as configured
+process.apparmor | MUST | the process is confined by the profile of apparmorProfile
+process.selinux | MUST | the process has the label of selinuxLabel | no machine of the suite has SELinux
+process.exec-cpu-affinity | MUST NOT | execCPUAffinity applies to the container's first process
 process.no-new-privileges | MUST | noNewPrivileges is set when true, and only then
 process.oom-score-adj | MUST | oom_score_adj is as configured
 process.oom-score-adj-unset | MUST NOT | without oomScoreAdj, oom_score_adj is changed
@@ -143,6 +150,13 @@ domainname | MUST | the container sees the domain name
 
 [config.md#posix-platform-hooks]
 hooks.order | MUST | hooks of one kind run in the listed order
+hooks.prestart-first | MUST | prestart hooks run before createRuntime hooks
+hooks.create-container-after | MUST | createContainer hooks run after createRuntime hooks
+hooks.path-runtime | MUST | the paths of all but startContainer hooks are the runtime's
+hooks.path-container | MUST | the path of a startContainer hook is the container's
+hooks.before-pivot | MUST | prestart, createRuntime and createContainer hooks run before pivot_root
+hooks.relative-path | MUST | a hook's path is absolute: another is an error
+hooks.timeout-positive | MUST | a timeout is greater than zero | a demand on configurations
 hooks.state | MUST | the state is a hook's standard input
 hooks.state-pid | MUST | the pid in a hook's state is the container's process as the host sees it, in \
 every kind
@@ -192,6 +206,36 @@ cgroups.device-list | MUST | the entries of the device list are applied in order
 cgroups.memory-limit | MUST | resources.memory.limit is in force
 cgroups.pids-limit | MUST | resources.pids.limit is in force
 
+cgroups.check-fails | MUST | where the runtime refuses a cgroup that has processes in it, that is an error \
+and nothing is changed
+cgroups.consistent | MUST | the same cgroupsPath gives the same place again
+cgroups.path-dotdot | MUST | a cgroupsPath that the runtime takes for invalid is an error
+cgroups.cpu-quota | MUST | resources.cpu.quota and period are in force
+cgroups.cpu-shares | MUST | resources.cpu.shares is in force
+cgroups.cpuset | MUST | resources.cpu.cpus is in force
+cgroups.memory-reservation | MUST | resources.memory.reservation is in force
+cgroups.memory-swap | MUST | resources.memory.swap is in force
+cgroups.check-before-update | MUST | with checkBeforeUpdate, a limit below the usage is refused | limits are \
+changed by no operation of the specification
+cgroups.unified | MUST | a file named by resources.unified has its value
+cgroups.unified-unknown | MUST | a file of resources.unified that does not exist is an error
+cgroups.network-class | MUST | resources.network.classID is in force
+cgroups.hugepages | MUST | a limit of resources.hugepageLimits is in force
+cgroups.hugepages-unknown | MUST | a page size that the machine does not have is an error
+cgroups.owner | SHOULD | with a cgroup namespace and a writable mount of cgroup v2, the container's user \
+owns its cgroup and the files that are delegated
+cgroups.owner-others | SHOULD NOT | other files of the cgroup change their owner
+cgroups.owner-readonly | SHOULD NOT | with a read-only mount, the cgroup changes its owner
+cgroups.owner-v1 | SHOULD NOT | a cgroup of v1 changes its owner
+
+[config-linux.md#memory-policy]
+memory-policy | MUST | the memory policy of the process is as configured
+memory-policy.invalid | MUST | an unknown mode is an error
+
+[config-linux.md#personality]
+personality | MUST | LINUX32 is the execution domain
+personality.invalid | MUST | an unknown domain is an error
+
 [config-linux.md#sysctl]
 sysctl | MUST | kernel parameters are as configured
 
@@ -201,6 +245,13 @@ seccomp.errno | MUST | SCMP_ACT_ERRNO gives errnoRet
 seccomp.default-errno | MUST | a default action of SCMP_ACT_ERRNO gives defaultErrnoRet
 seccomp.args | MUST | a rule with args applies to calls with these arguments only
 seccomp.errno-unsupported | MUST | errnoRet with an action that has no errno is an error
+seccomp.listener | MUST | the container process state is sent to the socket of listenerPath, once, and \
+the connection is closed
+seccomp.listener-state | MUST | it has ociVersion, fds, pid, metadata, and the container's state
+seccomp.listener-descriptor | MUST | the descriptor named seccompFd is that of the filter: the agent gets the \
+calls and answers them
+seccomp.listener-fails | MUST | a listenerPath where nobody listens is an error
+seccomp.listener-unused | MUST | without SCMP_ACT_NOTIFY, listenerPath is ignored
 seccomp.listener-metadata | MUST NOT | listenerMetadata is set without listenerPath | a demand on \
 configurations
 
@@ -234,6 +285,33 @@ features.seccomp-archs | MUST | the seccomp architectures in the document are re
 features.seccomp-flags | MUST | the supported seccomp flags in the document are recognised
 features.idmap | MUST | a runtime that knows mappings of mounts says so, however few it can make | what a \
 runtime knows is not seen from outside
+
+[engines]
+engines.version | ENGINE | --version begins with the runtime's name and the word version (Docker, Podman)
+engines.containerd-lifecycle | ENGINE | --log FILE --log-format json create --bundle B --pid-file F ID, start, \
+state, kill --all ID 9, delete (containerd's shim)
+engines.containerd-log | ENGINE | an error is the last line of the log, JSON with level error and msg \
+(containerd's shim)
+engines.containerd-exec | ENGINE | exec --process FILE --pid-file F --detach ID (containerd's shim)
+engines.containerd-exec-terminal | ENGINE | exec --console-socket S --process FILE --pid-file F --detach ID, a \
+terminal arrives (containerd's shim)
+engines.containerd-ps | ENGINE | ps --format json ID prints a list of pids (containerd's shim)
+engines.containerd-pause | ENGINE | pause and resume, and state says paused (containerd's shim)
+engines.containerd-events | ENGINE | events --stats ID prints an object with type, id and data \
+(containerd's shim)
+engines.containerd-update | ENGINE | update --resources FILE ID changes a limit (containerd's shim)
+engines.containerd-delete-force | ENGINE | delete --force of an unknown id is no error (containerd's shim)
+engines.containerd-terminal | ENGINE | create --console-socket S (containerd's shim)
+engines.no-pivot | ENGINE | create --no-pivot gives the same root (containerd with no_pivot_root)
+engines.docker-not-found | ENGINE | the error for a missing program says so in words that Docker looks for: \
+executable file not found, no such file or directory, or permission denied
+engines.docker-preserve | ENGINE | create --preserve-fds N leaves N descriptors to the program (Docker, Podman)
+engines.conmon-lifecycle | ENGINE | --log-format=json --log=FILE create --bundle B --pid-file F ID, start ID, \
+kill ID 15, delete --force ID (conmon, Podman)
+engines.conmon-exec | ENGINE | exec --pid-file F --process FILE --detach ID, exec of a program that is \
+missing fails (conmon)
+engines.podman-list | ENGINE | list --format json and list --quiet name the container (Podman, people)
+engines.root | ENGINE | containers of one --root are not seen in another (containerd's namespaces)
 """
 
 

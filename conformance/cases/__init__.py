@@ -1,5 +1,16 @@
 """The cases; importing this registers them all."""
 
-from conformance.cases import cgroups, config, features, hooks, linux, operations, options, process
+from conformance.cases import (
+    agents,
+    cgroups,
+    config,
+    engines,
+    features,
+    hooks,
+    linux,
+    operations,
+    options,
+    process,
+)
 
-__all__ = ["cgroups", "config", "features", "hooks", "linux", "operations", "options", "process"]
+__all__ = ["agents", "cgroups", "config", "engines", "features", "hooks", "linux", "operations", "options", "process"]

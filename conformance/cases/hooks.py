@@ -219,3 +219,58 @@ def a_hook_with_a_timeout(box: Box) -> None:
     box.check(
         "hooks.timeout", container.labels() == ["slow"] and 0.9 < seconds < 6, f"it took {seconds:.1f} s"
     )
+
+
+@case(
+    "hooks.prestart-first",
+    "hooks.create-container-after",
+    "hooks.path-runtime",
+    "hooks.path-container",
+    "hooks.before-pivot",
+)
+def order_and_paths_of_hooks(box: Box) -> None:
+    container = prepared(box)
+    for kind in reversed(REQUIREMENT):
+        container.hook(kind, kind)
+        # One that is there on the runtime's side only, or in the container only.
+        place = "bin" if kind == "startContainer" else "elsewhere"
+        root = container.rootfs if kind == "startContainer" else container.bundle
+        program = root / place / f"only-{kind}"
+        program.parent.mkdir(exist_ok=True)
+        os.link(box.probe, program)
+        container.hook(kind, f"only-{kind}")
+        entry = container.config["hooks"][kind][-1]
+        entry["path"] = f"/bin/only-{kind}" if kind == "startContainer" else str(program)
+    container.create().start().report()
+    container.ended()
+    container.delete()
+    log = {entry["label"]: entry for entry in container.log()}
+    order = list(log)
+
+    def before(first: str, second: str) -> bool:
+        return first in order and second in order and order.index(first) < order.index(second)
+
+    box.check("hooks.prestart-first", before("only-prestart", "createRuntime"), f"they ran as {order}")
+    after = before("only-createRuntime", "createContainer")
+    box.check("hooks.create-container-after", after, f"they ran as {order}")
+    missing = [kind for kind in REQUIREMENT if kind != "startContainer" and f"only-{kind}" not in log]
+    box.check("hooks.path-runtime", not missing, f"these did not run: {missing}")
+    box.check("hooks.path-container", "only-startContainer" in log, "it did not run")
+    # Their log is at a path of the host's: after the pivot they could not have written to it.
+    missing = [kind for kind in CREATE_KINDS if kind not in log]
+    box.check("hooks.before-pivot", not missing, f"these did not see the host's files: {missing}")
+
+
+@case("hooks.relative-path", "errors.unchanged")
+def a_hook_with_a_relative_path(box: Box) -> None:
+    def bad(container: Container) -> None:
+        container.hook("createRuntime", "relative")
+        container.config["hooks"]["createRuntime"][0]["path"] = "bin/probe"
+
+    box.refused(
+        "hooks.relative-path",
+        lambda good: good.hook("createRuntime", "absolute"),
+        bad,
+        "a relative path",
+        "errors.unchanged",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from conformance.box import Box
 from conformance.cases.operations import plain
 from conformance.container import Container
-from conformance.model import case
+from conformance.model import NotApplicable, case
 
 FILES = {
     "pid": "pid",
@@ -375,4 +375,38 @@ def masked_and_readonly_paths(box: Box) -> None:
         box.equal("readonly-paths", report.op(op)["errno"], errno.EROFS, f"the errno of {op}")
     box.equal(
         "readonly-paths", report.op("openw:/open")["errno"], 0, "the errno of a path that is not read-only"
+    )
+
+
+@case("personality", "personality.invalid")
+def the_execution_domain(box: Box) -> None:
+    container = box.container("call:personality:0xffffffff")
+    container.linux["personality"] = {"domain": "LINUX32"}
+    report = container.run()
+    box.equal("personality", report.op("call:personality:0xffffffff")["value"], 8, "the execution domain")
+    if platform.machine() == "x86_64":
+        box.equal("personality", report["machine"], "i686", "the machine that uname gives")
+    box.refused(
+        "personality.invalid",
+        lambda good: good.linux.update(personality={"domain": "LINUX"}),
+        lambda bad: bad.linux.update(personality={"domain": "NO_SUCH"}),
+        "an unknown domain",
+        at_start=True,
+    )
+
+
+@case("memory-policy", "memory-policy.invalid")
+def the_memory_policy(box: Box) -> None:
+    if not Path("/proc/self/numa_maps").exists():
+        raise NotApplicable("this kernel has no memory policies")
+    container = box.container("read:/proc/self/numa_maps")
+    container.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
+    found = container.run().op("read:/proc/self/numa_maps").get("value", "")
+    box.check("memory-policy", " bind:0 " in found, f"its memory has {sorted({*found.split()[1::9]})}")
+    box.refused(
+        "memory-policy.invalid",
+        lambda good: good.linux.update(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0"}),
+        lambda bad: bad.linux.update(memoryPolicy={"mode": "MPOL_NO_SUCH", "nodes": "0"}),
+        "an unknown mode",
+        at_start=True,
     )

@@ -1,12 +1,15 @@
 """config.md: the process, its user, limits, capabilities and terminal."""
 
 import json
+import os
 import resource
+import shutil
+import subprocess
 from pathlib import Path
 
 from conformance.box import Box
 from conformance.cases.operations import plain
-from conformance.model import RuntimeFailed, case
+from conformance.model import NotApplicable, RuntimeFailed, case
 
 # Numbers of capabilities(7), by the kernel's linux/capability.h.
 NUMBERS = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETUID": 7, "CAP_NET_BIND_SERVICE": 10, "CAP_AUDIT_WRITE": 29}
@@ -205,3 +208,67 @@ def a_console_size_without_a_terminal(box: Box) -> None:
     container.process["consoleSize"] = {"height": 33, "width": 77}
     report = container.run()
     box.check("process.console-size-ignored", not report["terminal"], "there is a terminal")
+
+
+@case("process.capabilities-warning")
+def a_capability_that_cannot_be_granted(box: Box) -> None:
+    container = box.container()
+    for names in container.process["capabilities"].values():
+        names.append("CAP_NO_SUCH")
+    result = container.try_create()
+    container.must(result)
+    container.start()
+    container.report()
+    box.check("process.capabilities-warning", "CAP_NO_SUCH" in result.err, f"it says {result.err!r}")
+
+
+@case("process.scheduler", "process.scheduler-invalid", "process.exec-cpu-affinity")
+def scheduling(box: Box) -> None:
+    container = box.container("read:/proc/self/stat")
+    container.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
+    cpus = os.sched_getaffinity(0)
+    container.process["execCPUAffinity"] = {"initial": str(min(cpus)), "final": str(min(cpus))}
+    container.runs("hold", *container.process["args"][2:])
+    report = container.run()
+    fields = report.op("read:/proc/self/stat")["value"].rpartition(")")[2].split()
+    box.equal("process.scheduler", (fields[38], fields[16]), ("3", "5"), "the policy and nice value")
+    found = os.sched_getaffinity(container.pid)
+    box.equal("process.exec-cpu-affinity", found, cpus, "the affinity of the first process")
+    container.stop()
+    box.refused(
+        "process.scheduler-invalid",
+        plain,
+        lambda bad: bad.process.update(scheduler={"policy": "SCHED_NO_SUCH"}),
+        "an unknown policy",
+        at_start=True,
+    )
+
+
+@case("process.io-priority")
+def priority_of_io(box: Box) -> None:
+    container = box.container("call:ioprio_get:1:0")
+    container.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 3}
+    found = container.run().op("call:ioprio_get:1:0")["value"]
+    box.equal("process.io-priority", (found >> 13, found & 7), (2, 3), "the class and priority")
+
+
+@case("process.apparmor")
+def confinement_by_apparmor(box: Box) -> None:
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    if not enabled.exists() or enabled.read_text().strip() != "Y":
+        raise NotApplicable("this machine has no AppArmor")
+    parser = shutil.which("apparmor_parser")
+    if not parser:
+        raise NotApplicable("there is no apparmor_parser to load a profile with")
+    name = f"conformance-{os.getpid()}"
+    flags = "attach_disconnected,mediate_deleted"
+    profile = f"profile {name} flags=({flags}) {{\n file,\n signal,\n capability,\n}}\n"
+    subprocess.run([parser, "-K", "-a"], input=profile.encode(), check=True)
+    try:
+        container = box.container("read:/proc/self/attr/current")
+        container.process["apparmorProfile"] = name
+        found = container.run().op("read:/proc/self/attr/current").get("value", "").strip("\n\0")
+        container.ended()
+    finally:
+        subprocess.run([parser, "-K", "-R"], input=profile.encode(), check=True)
+    box.equal("process.apparmor", found, f"{name} (enforce)", "the profile of the process")
