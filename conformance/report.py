@@ -1,7 +1,8 @@
-"""Writes an outcome as TAP, JSON or Markdown, and as a summary by section."""
+"""Writes an outcome as TAP, JUnit, JSON or Markdown, and as a summary by section."""
 
 import json
 from itertools import groupby
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from conformance.model import MET, NOT_APPLICABLE, STATUSES, UNTESTED, VIOLATED
 from conformance.requirements import REQUIREMENTS
@@ -60,6 +61,20 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def junit(outcome: Outcome) -> str:
+    """The form that CI systems read; what is untested or does not apply is skipped."""
+    suite = Element("testsuite", name=outcome.version or outcome.runtime, tests=str(len(REQUIREMENTS)))
+    for requirement in REQUIREMENTS:
+        status, reason = outcome.statuses[requirement.id]
+        test = SubElement(suite, "testcase", classname=requirement.section, name=requirement.id)
+        if status == VIOLATED and requirement.mandatory:
+            SubElement(test, "failure", message=f"{requirement.level}: {requirement.text}").text = reason
+        elif status != MET:
+            SubElement(test, "skipped", message=f"{status}: {reason}")
+    SubElement(suite, "system-out").text = "\n".join(notes(outcome))
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
+
+
 def markdown(outcome: Outcome) -> str:
     lines = [f"# {outcome.version or outcome.runtime}", "", *[f"- {line}" for line in totals(outcome)]]
     for section, requirements in groupby(REQUIREMENTS, lambda requirement: requirement.section):
@@ -116,4 +131,4 @@ def summary(outcome: Outcome) -> str:
     return "\n".join([*lines, "", *totals(outcome), *notes(outcome), f"{outcome.seconds:.1f} s", ""])
 
 
-FORMATS = {"tap": tap, "json": as_json, "markdown": markdown}
+FORMATS = {"tap": tap, "junit": junit, "json": as_json, "markdown": markdown}

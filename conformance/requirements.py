@@ -248,8 +248,8 @@ seccomp.errno-unsupported | MUST | errnoRet with an action that has no errno is 
 seccomp.listener | MUST | the container process state is sent to the socket of listenerPath, once, and \
 the connection is closed
 seccomp.listener-state | MUST | it has ociVersion, fds, pid, metadata, and the container's state
-seccomp.listener-descriptor | MUST | the descriptor named seccompFd is that of the filter: the agent gets the \
-calls and answers them
+seccomp.listener-descriptor | MUST | the descriptor named seccompFd is that of the filter: the agent gets \
+the calls and answers them
 seccomp.listener-fails | MUST | a listenerPath where nobody listens is an error
 seccomp.listener-unused | MUST | without SCMP_ACT_NOTIFY, listenerPath is ignored
 seccomp.listener-metadata | MUST NOT | listenerMetadata is set without listenerPath | a demand on \
@@ -288,13 +288,13 @@ runtime knows is not seen from outside
 
 [engines]
 engines.version | ENGINE | --version begins with the runtime's name and the word version (Docker, Podman)
-engines.containerd-lifecycle | ENGINE | --log FILE --log-format json create --bundle B --pid-file F ID, start, \
-state, kill --all ID 9, delete (containerd's shim)
+engines.containerd-lifecycle | ENGINE | --log FILE --log-format json create --bundle B --pid-file F ID, \
+start, state, kill --all ID 9, delete (containerd's shim)
 engines.containerd-log | ENGINE | an error is the last line of the log, JSON with level error and msg \
 (containerd's shim)
 engines.containerd-exec | ENGINE | exec --process FILE --pid-file F --detach ID (containerd's shim)
-engines.containerd-exec-terminal | ENGINE | exec --console-socket S --process FILE --pid-file F --detach ID, a \
-terminal arrives (containerd's shim)
+engines.containerd-exec-terminal | ENGINE | exec --console-socket S --process FILE --pid-file F --detach \
+ID, a terminal arrives (containerd's shim)
 engines.containerd-ps | ENGINE | ps --format json ID prints a list of pids (containerd's shim)
 engines.containerd-pause | ENGINE | pause and resume, and state says paused (containerd's shim)
 engines.containerd-events | ENGINE | events --stats ID prints an object with type, id and data \
@@ -305,8 +305,8 @@ engines.containerd-terminal | ENGINE | create --console-socket S (containerd's s
 engines.no-pivot | ENGINE | create --no-pivot gives the same root (containerd with no_pivot_root)
 engines.docker-not-found | ENGINE | the error for a missing program says so in words that Docker looks for: \
 executable file not found, no such file or directory, or permission denied
-engines.docker-preserve | ENGINE | create --preserve-fds N leaves N descriptors to the program (Docker, Podman)
-engines.conmon-lifecycle | ENGINE | --log-format=json --log=FILE create --bundle B --pid-file F ID, start ID, \
+engines.docker-preserve | ENGINE | --preserve-fds N leaves N descriptors to the program (Docker, Podman)
+engines.conmon-lifecycle | ENGINE | --log-format=json --log=FILE create --bundle B --pid-file F ID, start, \
 kill ID 15, delete --force ID (conmon, Podman)
 engines.conmon-exec | ENGINE | exec --pid-file F --process FILE --detach ID, exec of a program that is \
 missing fails (conmon)

@@ -13,4 +13,15 @@ from conformance.cases import (
     process,
 )
 
-__all__ = ["agents", "cgroups", "config", "engines", "features", "hooks", "linux", "operations", "options", "process"]
+__all__ = [
+    "agents",
+    "cgroups",
+    "config",
+    "engines",
+    "features",
+    "hooks",
+    "linux",
+    "operations",
+    "options",
+    "process",
+]

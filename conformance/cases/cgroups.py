@@ -218,6 +218,8 @@ def a_cgroups_path_that_leads_out(box: Box) -> None:
         box.container().run()
         box.check("cgroups.path-dotdot", not container.left_behind(), f"{result}, and something stays")
         return
+    if container.state().get("pid") != container.pid or not container.pid:
+        raise RuntimeFailed("there is no process after create")
     inside = all(path.startswith(f"/{container.id}") for _, path in membership(container.pid) if path != "/")
     box.check("cgroups.path-dotdot", inside, f"it is in {membership(container.pid)}")
     box.proven = True

@@ -14,7 +14,7 @@ from typing import Any
 from conformance.box import Box
 from conformance.cases.cgroups import has_controller, limit_file
 from conformance.container import Container, Result
-from conformance.host import wait
+from conformance.host import is_child, wait
 from conformance.model import RuntimeFailed, case
 
 
@@ -43,8 +43,12 @@ class Shim:
                 stdout=stdout,
             )
         if result:
-            container.pid = int(pid_file.read_text())
+            container.pid = pid_in(pid_file)
         return result
+
+    def must(self, result: Result) -> None:
+        if not result:
+            raise RuntimeFailed(str(result))
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -54,6 +58,20 @@ def process_file(container: Container, name: str, **changes: Any) -> str:
     path = container.bundle / name
     path.write_text(json.dumps({**container.process, **changes}))
     return str(path)
+
+
+def pid_in(file: Path) -> int:
+    if not file.exists():
+        raise RuntimeFailed(f"there is no {file.name} as --pid-file asked for")
+    return int(file.read_text())
+
+
+def reap(pid_file: Path) -> None:
+    """End what exec started. Nobody else waits for it, and a PID namespace ends only after that."""
+    pid = int(pid_file.read_text()) if pid_file.exists() else 0
+    if pid and is_child(pid):
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
 
 
 @case("engines.version")
@@ -68,14 +86,9 @@ def the_version(box: Box) -> None:
 def the_shim_s_lifecycle(box: Box) -> None:
     shim = Shim(box)
     container = box.container().runs("hold")
-    for step in (
-        lambda: shim.create(container),
-        lambda: shim.call("start", container.id),
-        lambda: shim.call("state", container.id),
-    ):
-        result = step()
-        if not result:
-            raise RuntimeFailed(str(result))
+    shim.must(shim.create(container))
+    shim.must(shim.call("start", container.id))
+    shim.must(shim.call("state", container.id))
     container.report()
     killed = shim.call("kill", "--all", container.id, "9")
     container.ended()
@@ -102,12 +115,13 @@ def the_shim_s_tasks(box: Box) -> None:
     output = container.bundle / "exec.out"
     with output.open("wb") as stdout:
         result = shim.call(
-            "exec", "--process", document, "--pid-file", str(pid_file), "--detach", container.id, stdout=stdout
+            "exec", "--process", document, "--pid-file", str(pid_file), "--detach", container.id,
+            stdout=stdout,
         )
     box.check("engines.containerd-exec", result, str(result))
     if not result:
         return
-    pid = int(pid_file.read_text())
+    pid = pid_in(pid_file)
     reported = wait(lambda: output.read_text().count("\n"), 10)
     box.check("engines.containerd-exec", reported, "the process did not report")
     inside = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{container.pid}/ns/mnt")
@@ -117,7 +131,8 @@ def the_shim_s_tasks(box: Box) -> None:
         pids = json.loads(listed.out)
     except ValueError:
         pids = None
-    box.check("engines.containerd-ps", pids and {pid, container.pid} <= set(pids), f"it prints {listed.out!r}")
+    there = pids and {pid, container.pid} <= set(pids)
+    box.check("engines.containerd-ps", there, f"it prints {listed.out!r}")
     paused = shim.call("pause", container.id)
     status = container.state().get("status")
     resumed = shim.call("resume", container.id)
@@ -126,8 +141,8 @@ def the_shim_s_tasks(box: Box) -> None:
         paused and resumed and status == "paused" and container.state().get("status") == "running",
         f"{paused}; status {status}; {resumed}",
     )
+    reap(pid_file)
     container.stop()
-    wait(lambda: not os.path.exists(f"/proc/{pid}") or os.waitpid(pid, os.WNOHANG)[0], 5)
 
 
 @case("engines.containerd-terminal", "engines.containerd-exec-terminal")
@@ -160,7 +175,9 @@ def the_shim_s_terminals(box: Box) -> None:
     if result:
         other.receive()
         line = other.line()
-    box.check("engines.containerd-exec-terminal", result and '"terminal": true' in line, f"{result}: {line[:80]!r}")
+    good = result and '"terminal": true' in line
+    box.check("engines.containerd-exec-terminal", good, f"{result}: {line[:80]!r}")
+    reap(container.bundle / "exec.pid")
     container.stop()
 
 
@@ -174,7 +191,7 @@ def the_shim_s_statistics(box: Box) -> None:
         event = json.loads(result.out)
     except ValueError:
         event = {}
-    good = event.get("type") == "stats" and event.get("id") == container.id and "pids" in event.get("data", {})
+    good = (event.get("type"), event.get("id")) == ("stats", container.id) and "pids" in event.get("data", {})
     box.check("engines.containerd-events", result and good, f"{result}: {result.out[:80]!r}")
     if not has_controller("pids"):
         box.not_applicable("engines.containerd-update", "there is no cgroup controller pids")
@@ -224,8 +241,8 @@ def descriptors_for_the_program(box: Box) -> None:
     reader, writer = os.pipe()
     with container.stdout.open("wb") as stdout:
         subprocess.run(
-            ["/bin/sh", "-c", f'exec 3<&{reader} 4>&{writer}; exec "$@"', "sh", *command, str(container.bundle),
-             container.id],
+            ["/bin/sh", "-c", f'exec 3<&{reader} 4>&{writer}; exec "$@"', "sh", *command,
+             str(container.bundle), container.id],
             stdout=stdout, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, pass_fds=(reader, writer),
             timeout=20, check=False,
         )  # fmt: skip
@@ -249,7 +266,7 @@ def conmon_s_calls(box: Box) -> None:
         )  # fmt: skip
     if not created:
         raise RuntimeFailed(str(created))
-    container.pid = int(pid_file.read_text())
+    container.pid = pid_in(pid_file)
     started = box.call(*options, "start", container.id)
     container.report()
     missing = process_file(container, "missing.json", args=["/no-such-program"])
@@ -257,6 +274,7 @@ def conmon_s_calls(box: Box) -> None:
     refused = box.call(*options, *arguments, missing, "--detach", container.id)
     there = process_file(container, "there.json", args=["/bin/probe", "report"])
     done = box.call(*options, *arguments, there, "--detach", container.id)
+    reap(container.bundle / "exec.pid")
     box.check("engines.conmon-exec", not refused and done, f"{refused}; {done}")
     killed = box.call(*options, "kill", container.id, "15")
     status = container.ended()

@@ -238,7 +238,7 @@ def test_a_throttle_for_a_device_that_is_not_there(box: Box) -> None:
     box.clean()
 
 
-@pytest.mark.shows("/linux/resources/blockIO/{weight,weightDevice/*/weight}")
+@pytest.mark.shows("/linux/resources/blockIO/{weight,weightDevice/*/weight,weightDevice/*/major,weightDevice/*/minor}")
 def test_a_weight_is_set_where_a_scheduler_has_weights(box: Box, pure_v2: bool) -> None:
     box.linux["resources"]["blockIO"] = {"weight": 500}
     box.script("sleep 1000")

@@ -98,6 +98,9 @@ DOES = {
     "/linux/resources/memory/useHierarchy": "checked: `false` is an error, no current kernel has it",
     "/linux/seccomp/listenerPath": "the listener of `notify`, sent there by the runtime",
     "/linux/seccomp/listenerMetadata": "in the container process state that goes with the listener",
+    "/linux/resources/memory/checkBeforeUpdate": "`update` compares `memory.current` first",
+    "/linux/intelRdt": "files of resctrl, written by the runtime",
+    "/process/execCPUAffinity": "`sched_setaffinity` of `exec`, before and after it joins the cgroups",
     "/annotations": "kept in the state; see configuration.md for those that change something",
 }
 
@@ -243,7 +246,8 @@ class Row:
             self.done = known or sorted(
                 {f"`{what}`" for origin, what in effects if matches(each, origin) or self.inside(origin)}
             )
-        self.tests = sorted({test for pattern, test in marks if matches(pattern, pointer)})
+        parts = f"{pointer}/*"
+        self.tests = sorted({test for mark, test in marks if matches(mark, pointer) or matches(mark, parts)})
 
     def inside(self, origin: str) -> bool:
         """Whether the pointer that a step carries is that of a part of the property."""

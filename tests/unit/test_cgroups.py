@@ -233,6 +233,7 @@ def test_pids(layout: Layout, limit: int, value: str) -> None:
         (Layout({}, None, (), {}), {}, "devices"),
     ],
 )
+@pytest.mark.shows("/linux/resources/memory/useHierarchy")
 def test_what_cannot_be_had_is_an_error_with_its_pointer(
     layout: Layout, resources: dict[str, Any], pointer: str
 ) -> None:
