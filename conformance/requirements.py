@@ -158,8 +158,8 @@ hooks.before-pivot | MUST | prestart, createRuntime and createContainer hooks ru
 hooks.relative-path | MUST | a hook's path is absolute: another is an error
 hooks.timeout-positive | MUST | a timeout is greater than zero | a demand on configurations
 hooks.state | MUST | the state is a hook's standard input
-hooks.state-pid | MUST | the pid in a hook's state is the container's process as the host sees it, in \
-every kind
+hooks.state-pid | MUST | the pid in a hook's state is the container's process as the runtime sees it, or \
+as the container sees it in createContainer and startContainer
 hooks.args-env | MUST | a hook has its args, and the variables of its env
 hooks.timeout | MUST | a hook that takes longer than its timeout is ended, and has failed
 hooks.runtime-namespace | MUST | prestart, createRuntime, poststart and poststop hooks run in the \
