@@ -490,7 +490,12 @@ class Box:
         if self.root.exists():
             for name in sorted(self.ids | set(os.listdir(self.root))):
                 if (self.root / name).is_dir():
-                    self.verb("delete", "--force", name)
+                    # Once more where an emulated machine took longer to end a process than delete waits.
+                    result = self.verb("delete", "--force", name)
+                    if result.code:
+                        result = self.verb("delete", "--force", name)
+                    if result.code:
+                        print(f"delete --force {name}: {result.err}")
         for pid in self.processes():
             left.append(f"process {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
             os.kill(pid, signal.SIGKILL)
