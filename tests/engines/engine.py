@@ -1,0 +1,282 @@
+"""The engines as tests see them: each is called with the words of its command line, and records its answers."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+from machine import Daemon, Place
+from record import Recording
+
+MINUTE = 60.0
+
+
+class Runtime:
+    """A runtime that engines run: "pyrunc", the one under test, or "runc", the one it is compared with."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.path = path
+
+
+class Result:
+    def __init__(self, words: tuple[str, ...], code: int, out: str, err: str) -> None:
+        self.words = words
+        self.code = code
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"{' '.join(self.words)}: exit status {self.code}\n{self.out}{self.err}"
+
+
+class Console:
+    """A command on a terminal of its own, as a person has it."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], lines: int, columns: int) -> None:
+        self.master, slave = pty.openpty()
+        os.set_blocking(self.master, False)
+        termios.tcsetwinsize(slave, (lines, columns))
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def expect(self, pattern: str, seconds: float = 20) -> "re.Match[str]":
+        """Waits until what was printed since the last match has a match of the regular expression."""
+        deadline = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.seen)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {pattern!r} in {self.seen!r}"
+            if select.select([self.master], [], [], left)[0]:
+                try:
+                    self.seen += os.read(self.master, 65536).decode(errors="replace")
+                except OSError as error:  # EIO: the other side is closed
+                    raise AssertionError(f"the end, and no {pattern!r} in {self.seen!r}") from error
+        self.seen = self.seen[match.end() :]
+        return match
+
+    def end(self, seconds: float = 20) -> int:
+        """Waits for the command's end and returns its exit status."""
+        code = self.process.wait(seconds)
+        os.close(self.master)
+        return code
+
+
+class Engine:
+    """An engine with a runtime as its default one, and a private place."""
+
+    #: Of the place and of recordings.
+    name = ""
+
+    def __init__(self, runtime: Runtime, images: list[Path]) -> None:
+        self.runtime = runtime
+        self.recording = Recording([])
+        self.environment: dict[str, str] = {}
+        self.place = Place(f"{self.name}-{runtime.name}")
+        try:
+            self.start()
+            for image in images:
+                self.load(image)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def load(self, image: Path) -> None:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        """The words before those of a test."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ends what `start` started."""
+
+    def clean(self) -> None:
+        """Removes what a test may have left of containers, so that the next one finds none."""
+        raise NotImplementedError
+
+    def record(self) -> Recording:
+        """A new recording, which the following calls are added to."""
+        texts = {str(self.place.directory): "DIR", self.place.name: "PLACE", self.runtime.path: "RUNTIME"}
+        self.recording = Recording(list(texts.items()))
+        return self.recording
+
+    def close(self) -> None:
+        self.stop()
+        self.place.close()
+
+    def __call__(
+        self,
+        *words: str,
+        code: int | None = 0,
+        stdin: str | bytes | None = None,
+        timeout: float = MINUTE,
+        compare: bool = True,
+        ignore: str | None = None,
+    ) -> Result:
+        """Runs the engine's command and expects its exit status (None: any).
+
+        What it prints is compared between runtimes, unless `compare` is False; `ignore` is a regular
+        expression for the parts of it that are new each time.
+        """
+        ended = subprocess.run(  # noqa: PLW1510 - it is looked at below
+            [*self.command(), *words],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, **self.environment},
+        )
+        out, err = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
+        if compare:
+            self.recording.add(words, ended.returncode, out, err, ignore)
+        result = Result(words, ended.returncode, out, err)
+        assert code is None or ended.returncode == code, result
+        return result
+
+    def console(self, *words: str, lines: int = 24, columns: int = 80) -> Console:
+        """Runs the engine's command on a terminal; what it prints is not compared."""
+        return Console([*self.command(), *words], {**os.environ, **self.environment}, lines, columns)
+
+
+class Docker(Engine):
+    """dockerd with its own containerd, bridge and iptables in a network namespace of its own."""
+
+    name = "docker"
+    #: More of daemon.json.
+    configuration: dict[str, object] = {}
+
+    def start(self) -> None:
+        place = self.place.directory
+        self.socket = place / "docker.sock"
+        configuration = {
+            "runtimes": {"tested": {"path": self.runtime.path}},
+            "default-runtime": "tested",
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "cgroup-parent": f"/{self.place.name}",
+            **self.configuration,
+        }
+        (place / "daemon.json").write_text(json.dumps(configuration))
+        (place / "client").mkdir()
+        self.environment = {"DOCKER_CONFIG": str(place / "client"), "DOCKER_HOST": f"unix://{self.socket}"}
+        self.daemon = Daemon(
+            [
+                *self.place.inside(),
+                *["dockerd", "--config-file", str(place / "daemon.json"), "--data-root", str(place / "data")],
+                *["--exec-root", str(place / "exec"), "--pidfile", str(place / "docker.pid")],
+                *["--host", f"unix://{self.socket}"],
+            ],
+            place / "dockerd.log",
+        )
+        self.daemon.wait_ready([*self.command(), "--host", f"unix://{self.socket}", "version"])
+
+    def command(self) -> list[str]:
+        # Debian's, whatever else is in PATH.
+        return ["/usr/bin/docker"]
+
+    def load(self, image: Path) -> None:
+        self("load", "--input", str(image))
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def clean(self) -> None:
+        containers = self("ps", "--all", "--quiet", compare=False).out.split()
+        if containers:
+            self("rm", "--force", "--volumes", *containers, compare=False)
+
+
+class Containerd(Engine):
+    """containerd, driven by ctr; its PATH has the runtime under the name runc, for what takes no --runc-binary."""
+
+    name = "containerd"
+
+    def start(self) -> None:
+        place = self.place.directory
+        self.socket = place / "containerd.sock"
+        (place / "config.toml").write_text(
+            "version = 2\n"
+            f'root = "{place}/root"\n'
+            f'state = "{place}/state"\n'
+            'disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\n  address = "{self.socket}"\n'
+            f'[ttrpc]\n  address = "{self.socket}.ttrpc"\n'
+        )
+        (place / "bin").mkdir()
+        (place / "bin/runc").symlink_to(self.runtime.path)
+        self.daemon = Daemon(
+            [*self.place.inside(), "containerd", "--config", str(place / "config.toml")],
+            place / "containerd.log",
+            {"PATH": f"{place}/bin:{os.environ['PATH']}"},
+        )
+        self.daemon.wait_ready([*self.command(), "version"])
+
+    def command(self) -> list[str]:
+        # The namespace's name is also that of the cgroup above those of its containers.
+        return ["ctr", "--address", str(self.socket), "--namespace", self.place.name]
+
+    def load(self, image: Path) -> None:
+        self("images", "import", "--no-unpack", str(image))
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def clean(self) -> None:
+        for task in self("tasks", "list", "--quiet", compare=False).out.split():
+            self("tasks", "delete", "--force", task, compare=False)
+        for container in self("containers", "list", "--quiet", compare=False).out.split():
+            self("containers", "delete", container, compare=False)
+
+
+class Podman(Engine):
+    """podman with conmon and netavark, no daemon; all its directories are private."""
+
+    name = "podman"
+
+    def start(self) -> None:
+        place = self.place.directory
+        (place / "containers.conf").write_text(
+            "[containers]\n"
+            'default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
+            f'cgroup_parent = "/{self.place.name}"\n'
+            '[network]\nnetwork_backend = "netavark"\n'
+            f'network_config_dir = "{place}/networks"\n'
+            '[engine]\nruntime = "tested"\n'
+            f'[engine.runtimes]\ntested = ["{self.runtime.path}"]\n'
+        )
+        self.environment = {"CONTAINERS_CONF": str(place / "containers.conf")}
+
+    def command(self) -> list[str]:
+        place = self.place.directory
+        return [
+            *self.place.inside(),
+            *["podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"],
+            *["--cgroup-manager", "cgroupfs", "--events-backend", "file"],
+        ]
+
+    def load(self, image: Path) -> None:
+        self("load", "--quiet", "--input", str(image))
+
+    def clean(self) -> None:
+        self("pod", "rm", "--force", "--all", compare=False)
+        self("rm", "--force", "--all", "--time", "0", compare=False)
+
+
+def missing(*programs: str) -> str | None:
+    """Why an engine cannot be run here, if so."""
+    absent = [program for program in programs if shutil.which(program) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
