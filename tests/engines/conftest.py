@@ -23,7 +23,7 @@ Recordings = dict[tuple[str, str], dict[str, Recording]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker for each engine, the second word of a module's name: it is started once with each runtime."""
+    """One worker for each engine, the second word of a module's name: started once with each runtime."""
     here = Path(__file__).parent
     for item in items:
         if item.path.parent != here:
@@ -124,7 +124,8 @@ def ctr(
 
 @pytest.fixture(scope="session")
 def podman_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from running(Podman, runtime, [busybox], "podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
+    programs = ("podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
+    yield from running(Podman, runtime, [busybox], *programs)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The engines as tests see them: each is called with the words of its command line, and records its answers."""
+"""Engines as tests see them: each is called with the words of its command line, and records its answers."""
 
 import json
 import os
@@ -201,7 +201,7 @@ class Docker(Engine):
 
 
 class Containerd(Engine):
-    """containerd, driven by ctr; its PATH has the runtime under the name runc, for what takes no --runc-binary."""
+    """containerd, driven by ctr; in its PATH the runtime is named runc, for want of --runc-binary."""
 
     name = "containerd"
 

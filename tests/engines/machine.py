@@ -1,4 +1,4 @@
-"""What an engine needs of the machine and must not leave there: directory, network namespace, parent cgroup."""
+"""What an engine needs of the machine: a directory, a network namespace, a parent cgroup."""
 
 import os
 import shutil
