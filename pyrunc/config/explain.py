@@ -13,7 +13,6 @@ from pyrunc import libraries
 from pyrunc.config import rules, schema
 from pyrunc.config.load import version_problem
 from pyrunc.config.position import Places, join
-from pyrunc.config.walk import neutral
 from pyrunc.errors import Error
 from pyrunc.json import DecodeError, decode
 
@@ -127,14 +126,14 @@ def _rule_violations(value: dict[str, Any], part: str, places: Places) -> list[V
 def _schema_errors(value: Any, start: Schema, root: Schema, places: Places) -> list[Violation]:
     document = root if start is root else {**start, "$defs": root["$defs"]}
     found = []
-    for error in _validator(root)(document).iter_errors(value):
+    for error in _validator()(document).iter_errors(value):
         path: list[str | int] = list(error.absolute_path)
         found += _worded(error, join(path), places)
     return found
 
 
-def _validator(root: Schema) -> Any:
-    """jsonschema's validator, with this schema's own keywords, and 1.0 not taken for a whole number.
+def _validator() -> Any:
+    """jsonschema's validator, with 1.0 not taken for a whole number.
 
     (JSON Schema takes it for one since draft 6; Go's decoder, and so every other runtime, does not.)
     """
@@ -148,21 +147,9 @@ def _validator(root: Schema) -> Any:
         ) from None
     base = jsonschema.Draft202012Validator
 
-    def unsupported(validator: Any, reason: str, value: Any, here: Schema) -> Any:
-        whole = schema.resolve(here, root)
-        empty = not here.get("x-refuse-empty", False)
-        members = empty and "properties" in whole
-        if validator.is_type(value, whole["type"]) and not neutral(value, empty, members):
-            yield jsonschema.ValidationError(reason)
-
-    def unsupported_values(validator: Any, reasons: dict[str, str], value: Any, here: Schema) -> Any:
-        if isinstance(value, str) and value in reasons:
-            yield jsonschema.ValidationError(reasons[value])
-
     types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    own = {"x-unsupported": unsupported, "x-unsupported-values": unsupported_values}
     extend: Any = jsonschema.validators.extend
-    return extend(base, own, type_checker=types)
+    return extend(base, type_checker=types)
 
 
 def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
@@ -178,8 +165,7 @@ def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
         allowed = _TYPES[asked]
         return one(f"expected {allowed}, not {_show(value)}", allowed)
     if rule == "enum":
-        refused = error.schema.get("x-unsupported-values", {})
-        choice = [each for each in asked if each and each not in refused]
+        choice = [each for each in asked if each]
         allowed = ", ".join(choice)
         message = f"{_show(value)} is not among the values allowed here: {allowed}"
         return one(message, allowed, _closest(value, choice))
@@ -214,10 +200,6 @@ def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
                 facts = {"found": key, "allowed": allowed, "suggestion": meant}
                 found.append(Violation(message, inner, places.of_key(inner), **facts))
         return found
-    if rule in ("x-unsupported", "x-unsupported-values"):
-        reason = asked if isinstance(asked, str) else asked[value]
-        remedy = "choose another value" if rule == "x-unsupported-values" else "remove it"
-        return one(f"not supported by this version of pyrunc: {reason}; {remedy}")
     return one(str(error.message))
 
 

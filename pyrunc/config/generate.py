@@ -12,8 +12,6 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
-TYPES = {"object": "dict", "array": "list", "string": "str", "integer": "int", "boolean": "bool"}
-
 # Each pattern of the schema and the function of walk.py that does the same.
 PATTERNS = {
     "^/": "absolute",
@@ -25,10 +23,9 @@ PATTERNS = {
 }
 
 ANNOTATIONS = {"description", "title", "$schema", "$id", "$defs"}
-UNSUPPORTED = {"x-unsupported", "x-unsupported-values", "x-refuse-empty"}
 OBJECT = {"properties", "required", "additionalProperties", "anyOf"}
 SCALAR = {"enum", "minimum", "maximum", "pattern"}
-KNOWN = ANNOTATIONS | UNSUPPORTED | OBJECT | SCALAR | {"$ref", "type", "items", "minItems"}
+KNOWN = ANNOTATIONS | OBJECT | SCALAR | {"$ref", "type", "items", "minItems"}
 
 
 class Table:
@@ -43,16 +40,10 @@ class Table:
         if schema.keys() - KNOWN:
             raise ValueError(f"{where}: {sorted(schema.keys() - KNOWN)} are not understood")
         if "$ref" in schema:
-            target = self.resolve(schema["$ref"])
-            if target.keys() & UNSUPPORTED - {"x-unsupported-values"}:
-                raise ValueError(f"{where}: x-unsupported belongs where the property is, not in $defs")
-            if schema.keys() - {"$ref"} - ANNOTATIONS - UNSUPPORTED:
+            if schema.keys() - {"$ref"} - ANNOTATIONS:
                 raise ValueError(f"{where}: nothing but a description is understood beside $ref")
-            if "x-unsupported" in schema:
-                return self.name(self.guarded({**target, **schema, "$ref": None}, self.node(target, where)))
-            return self.node(target, schema["$ref"])
-        inner = self.name(getattr(self, "make_" + schema["type"])(schema, where))
-        return self.name(self.guarded(schema, inner)) if "x-unsupported" in schema else inner
+            return self.node(self.resolve(schema["$ref"]), schema["$ref"])
+        return self.name(getattr(self, "make_" + schema["type"])(schema, where))
 
     def resolve(self, reference: str) -> dict[str, Any]:
         value: Any = self.schema
@@ -64,10 +55,6 @@ class Table:
     def name(self, text: str) -> str:
         return self.names.setdefault(text, f"_{len(self.names)}")
 
-    def guarded(self, schema: dict[str, Any], inner: str) -> str:
-        empty = not schema.get("x-refuse-empty", False)
-        return f"({TYPES[schema['type']]}, NEUTRAL, {inner}, {empty}, {empty and 'properties' in schema})"
-
     def make_boolean(self, schema: dict[str, Any], where: str) -> str:
         return "(bool, PLAIN)"
 
@@ -76,8 +63,7 @@ class Table:
 
     def make_string(self, schema: dict[str, Any], where: str) -> str:
         if "enum" in schema:
-            refused = schema.get("x-unsupported-values", {})
-            return f"(str, ENUM, {tuple(value for value in schema['enum'] if value not in refused)})"
+            return f"(str, ENUM, {tuple(schema['enum'])})"
         if "pattern" in schema:
             if schema["pattern"] not in PATTERNS:
                 raise ValueError(f"{where}: write a function for the pattern {schema['pattern']} in walk.py")
@@ -122,17 +108,17 @@ def source(schema: dict[str, Any]) -> str:
 {lines}
 
 def valid(config: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
-    """Whether a decoded config.json is valid and supported; unknown is as in `check`."""
+    """Whether a decoded config.json is valid; unknown is as in `check`."""
     return check({config}, config, unknown)
 
 
 def valid_process(process: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
-    """Whether a decoded process object, such as exec is given, is valid and supported."""
+    """Whether a decoded process object, such as exec is given, is valid."""
     return check({process}, process, unknown)
 
 
 def valid_resources(resources: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> bool:
-    """Whether a decoded resources object, such as update is given, is valid and supported."""
+    """Whether a decoded resources object, such as update is given, is valid."""
     return check({resources}, resources, unknown)
 '''
 

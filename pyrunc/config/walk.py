@@ -14,19 +14,17 @@ A node of the table is a tuple: the Python type of the value, then what else is 
     (list, STRINGS, fewest)                      items are strings and nothing else is asked of them
     (list, ITEMS, fewest, node)
     (dict, OBJECT, nodes by key, rest, required keys, alternatives)
-    (type, NEUTRAL, node, whether {} is neutral, whether an object of neutral members is)
 
 rest is for keys not listed: None notes them as unknown, True ignores them, False refuses them, and a
 node checks their values. Of the alternatives, if any, one has to hold: a pair of (key, value) pairs
 that hold where the key is present, and keys that have to be present.
-NEUTRAL is what x-unsupported leaves: the value is well-formed, and changes nothing.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PLAIN, RANGE, ENUM, TEXT, STRINGS, ITEMS, OBJECT, NEUTRAL = range(8)
+PLAIN, RANGE, ENUM, TEXT, STRINGS, ITEMS, OBJECT = range(7)
 
 _STRING = frozenset((str,))
 
@@ -98,9 +96,7 @@ def check(node: "Any", value: "Any", unknown: "list[tuple[dict[str, Any], str]]"
         return (node[2] is None or value >= node[2]) and (node[3] is None or value <= node[3])
     if kind == ENUM:
         return value in node[2]
-    if kind == TEXT:
-        return bool(node[2](value))
-    return check(node[2], value, unknown) and neutral(value, node[3], node[4])
+    return bool(node[2](value))
 
 
 def _any_holds(alternatives: "Any", value: "dict[str, Any]") -> bool:
@@ -115,17 +111,6 @@ def _any_holds(alternatives: "Any", value: "dict[str, Any]") -> bool:
             else:
                 return True
     return False
-
-
-def neutral(value: "Any", empty: bool, members: bool) -> bool:
-    """Whether a value of an unsupported property changes nothing: 0, false, "", [] and {}.
-
-    Engines send such values for what they do not set. empty is false where {} does mean something;
-    members is true for objects with properties of their own, which are neutral if each of these is.
-    """
-    if not value:
-        return empty or type(value) is not dict
-    return members and not any(value.values())
 
 
 def pointers(config: "Any", unknown: "list[tuple[dict[str, Any], str]]") -> list[str]:

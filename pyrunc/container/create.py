@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
     from pyrunc.container import Runtime
-    from pyrunc.host.netdevices import Devices
+    from pyrunc.container.companions import Companions
     from pyrunc.host.sd_notify import Proxy
-    from pyrunc.host.seccomp_agent import Agent
     from pyrunc.program.model import Program
 
 _SIGKILL = 9
@@ -83,8 +82,9 @@ def run(
         with creation:
             creation.make(console_socket, pidfd_socket, pid_file)
             creation.started()
-        if creation.proxy is not None:
-            creation.proxy.wait(creation.init.pid)
+        proxy = creation.proxy()
+        if proxy is not None:
+            proxy.wait(creation.init.pid)
         return 0
     if not no_subreaper and not creation.own_pid_namespace():
         foreground.become_subreaper()
@@ -98,7 +98,7 @@ def run(
     with creation:
         creation.make(console_socket, pidfd_socket, pid_file, front.console, beside)
         creation.started()
-    status = front.wait(creation.init.pid, creation.proxy)
+    status = front.wait(creation.init.pid, creation.proxy())
     if not keep:
         from pyrunc.container import lifecycle
 
@@ -110,8 +110,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_agent", "_devices", "_listener", "_undo", "config", "data", "directory", "facts", "init", "notify",
-        "plan", "program", "proxy", "record", "request", "rt", "terminal",
+        "_companions", "_undo", "config", "data", "directory", "facts", "init", "plan", "program", "record",
+        "request", "rt", "terminal",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -128,28 +128,29 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
-        self._devices: Devices | None = None
-        self.notify = bool(posix.environ.get(b"NOTIFY_SOCKET")) and "process" in self.config
-        self.proxy: Proxy | None = None
-        if self.notify:
-            from pyrunc.host import sd_notify
+        self._companions = self._find_companions()
+        if not self.plan.rootless:
+            self.program = self._compile()
 
-            sd_notify.add(self.config, self.facts, f"{rt.root}/{request.id}")
-        self._listener: dict[str, str] | None = None
-        self._agent: Agent | None = None
+    def _find_companions(self) -> "Companions | None":
+        listener = None
         if self.facts.filter is not None:
             from pyrunc.compile.seccomp import agent
 
-            self._listener = agent(self.config["linux"]["seccomp"])
-        if not self.plan.rootless:
-            self.program = self._compile()
-        if self.config.get("linux", {}).get("netDevices"):
-            from pyrunc.host import netdevices
+            listener = agent(self.config["linux"]["seccomp"])
+        linux = self.config.get("linux", {})
+        if not (
+            listener or linux.get("netDevices") or self.facts.rdt or posix.environ.get(b"NOTIFY_SOCKET")
+        ):
+            return None
+        from pyrunc.container.companions import Companions
 
-            netdevices.check(self.config)
+        return Companions(self.rt, self.config, self.facts, self.request, listener, self._undo)
 
     def _compile(self) -> "Program":
         program = compile_create(self.config, self.facts, self.request)
+        if self._companions is not None:
+            self._companions.attribute(program)
         verify(program)
         for pointer, text in program.warnings:
             log.warning(f"{pointer}: {text}")
@@ -167,8 +168,8 @@ class Creation:
                     log.warning(f"while cleaning up: {error}")
         elif self._undo:
             self.directory.close()
-            if self._devices is not None:
-                self._devices.close()
+            if self._companions is not None:
+                self._companions.close()
 
     # -- checks --------------------------------------------------------------
 
@@ -202,16 +203,10 @@ class Creation:
         self._undo.append(directory.discard)
         self.record = self._new_record()
         directory.write(self.record, creating=True)
-        if self.notify:
-            from pyrunc.host import sd_notify
-
-            sd_notify.make(directory.fd)
-            if not request.wait:
-                self.proxy = sd_notify.Proxy(directory.fd)
         if self.plan.unit is None:
             self._make_cgroups()
-        if self.facts.rdt is not None:
-            self._make_groups()
+        if self._companions is not None:
+            self._companions.make(directory, self.record)
         if self.plan.rootless:
             # Now it is known which control groups there are.
             self.program = self._compile()
@@ -219,7 +214,7 @@ class Creation:
         descriptors = self._descriptors(console_socket, console)
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
         try:
-            listens = self._listener is not None and not request.wait
+            listens = not request.wait and self._companions is not None and bool(self._companions.listener)
             self.init = Init(self.program, descriptors, preserve, listens=listens)
         finally:
             for name, fd in descriptors.items():
@@ -237,7 +232,7 @@ class Creation:
         if self.plan.unit is not None:
             # Until systemd has made it, a scope of that name is somebody else's.
             cgroups["directories"] = {}
-        record = {
+        return {
             "version": self.config["ociVersion"],
             "pid": 0,
             "steps": 0 if self.plan.rootless else len(self.program.steps),
@@ -252,9 +247,6 @@ class Creation:
             "freezer": records.freezer_file(cgroups),
             "shared_pids": not self.own_pid_namespace(),
         }
-        if self._listener is not None:
-            record["listener"] = self._listener
-        return record
 
     def _make_cgroups(self) -> None:
         from pyrunc.host.cgroups import tree
@@ -274,15 +266,6 @@ class Creation:
         if self.plan.unit is not None:
             self.directory.write(self.record, creating=True)
             tree.create(self.plan)
-
-    def _make_groups(self) -> None:
-        """The class of service and the monitoring group of linux.intelRdt."""
-        from pyrunc.container.plan import rdt_plan
-        from pyrunc.host import rdt
-
-        groups = self.record["rdt"] = rdt.create(rdt_plan(self.config, self.request.id))
-        self._undo.append(lambda: rdt.discard(groups))
-        self.directory.write(self.record, creating=True)
 
     def _descriptors(self, console_socket: str | None, console: int) -> dict[str, int]:
         descriptors: dict[str, int] = {}
@@ -316,8 +299,8 @@ class Creation:
         while True:
             point, _, _ = unpack(init.next())
             if point == SYNC_CREATED:
-                if self._listener is not None and not self.request.wait:
-                    self._reach_agent(self._listener)
+                if self._companions is not None:
+                    self._companions.reach_agent(init, self.record)
                 self._created(pidfd_socket, pid_file)
                 init.answer()
                 return
@@ -328,21 +311,13 @@ class Creation:
             elif point == SYNC_SCOPE:
                 # The scope begins with the process that prepares the container in it.
                 self._make_cgroups()
-            elif point == SYNC_NET_DEVICE:
-                self._move_device()
+            elif point == SYNC_NET_DEVICE and self._companions is not None:
+                self._companions.move_device(init)
             elif point == SYNC_HOOKS:
                 self._runtime_hooks(descriptors)
             else:
                 raise self._died()
             init.answer()
-
-    def _move_device(self) -> None:
-        if self._devices is None:
-            from pyrunc.host.netdevices import Devices
-
-            self._devices = Devices(self.init.pid, self.config)
-            self._undo.append(self._devices.bring_back)
-        self._devices.move(self.init.origin)
 
     def _runtime_hooks(self, descriptors: dict[str, int]) -> None:
         from pyrunc import json
@@ -359,14 +334,6 @@ class Creation:
                 posix.close(descriptors[name])
         for kind in ("prestart", "createRuntime"):
             hooks.run(self.config, kind, state)
-
-    def _reach_agent(self, listener: "dict[str, str]") -> None:
-        """`run`: connects to the seccomp agent while nothing of the container runs yet."""
-        from pyrunc.host.seccomp_agent import Agent
-
-        agent = self._agent = Agent(listener, self.request.bundle)
-        state = records.document(self.request.id, self.record, "created")
-        self.init.on_listener = lambda fd: agent.hand_over(fd, self.init.pid, state)
 
     def _note_process(self) -> None:
         """Records the container's first process as soon as it exists: hooks see its number in the
@@ -397,7 +364,7 @@ class Creation:
         """`run`: waits until the process executes, then runs the poststart hooks."""
         if self.init.next():
             raise Error("a program of run does not wait after the container is created: a bug of pyrunc")
-        if self._agent is not None and not self._agent.served:
+        if self._companions is not None and not self._companions.served():
             raise self._died()
         self.init.close()
         if self.config.get("hooks", {}).get("poststart"):
@@ -405,6 +372,10 @@ class Creation:
 
             state = records.document(self.request.id, self.record, "running")
             hooks.run_all(self.config, "poststart", state)
+
+    def proxy(self) -> "Proxy | None":
+        """Where the service says that it is ready, if somebody waits for that (NOTIFY_SOCKET)."""
+        return self._companions.proxy if self._companions is not None else None
 
     # -- undoing -------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pyrunc import json
 from pyrunc.container import record as records
 from pyrunc.errors import Error
 from pyrunc.host.cgroups.stats import stats
+from pyrunc.host.paths import exists
 from pyrunc.host.processes import open_pidfd
 from pyrunc.state import Directory
 
@@ -91,19 +92,11 @@ def _running(rt: "Runtime", id: str) -> "dict[str, Any]":
                 record["resctrl"] = rdt.get("closID") or id
         records.locate(record)
         records.check_cgroup(record)
-        if not any(map(_exists, record["cgroups"]["directories"].values())):
+        if not any(map(exists, record["cgroups"]["directories"].values())):
             raise Error(f"the cgroups of the container {id} have gone, which would know what it uses")
         return record
     finally:
         directory.close()
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _stopped(id: str) -> Error:

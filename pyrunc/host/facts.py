@@ -12,6 +12,7 @@ from pyrunc.compile.mount_options import parse
 from pyrunc.compile.mounts import source_path
 from pyrunc.compile.namespaces import FILES
 from pyrunc.errors import Error
+from pyrunc.host.paths import exists, mode, real_path
 from pyrunc.linux.flags import S_IFDIR, S_IFMT, S_IFREG
 
 TYPE_CHECKING = False
@@ -55,8 +56,8 @@ def gather(
         rootless=rootless(),
         cgroups=cgroups,
         layout=layout,
-        kcore=_exists("/proc/kcore"),
-        kernel_paths={path: _mode(path) for path in kernel_paths(config)},
+        kcore=exists("/proc/kcore"),
+        kernel_paths={path: mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
         listen_names=listen_names(),
     )
@@ -73,27 +74,6 @@ def gather(
             (m for m, _ in _mounts() if m == "/" or (rootfs + "/").startswith(m + "/")), key=len
         )
     return facts
-
-
-def _mode(path: str) -> int:
-    """st_mode, or 0 for what is not there."""
-    try:
-        return posix.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-
-
-def _exists(path: str) -> bool:
-    return _mode(path) != 0
-
-
-def real_path(path: str) -> str:
-    """The path without symbolic links, as the kernel sees it."""
-    fd = posix.open(path, _O_PATH)
-    try:
-        return posix.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        posix.close(fd)
 
 
 def _rootfs(config: "dict[str, Any]", bundle: str) -> str:
@@ -154,7 +134,7 @@ def has_apparmor(process: "dict[str, Any]") -> bool:
 
 def has_selinux(process: "dict[str, Any]", mount_label: str | None = None) -> bool:
     """Whether labels, if there are any, find SELinux on this host: its file system, and a policy in it."""
-    return bool(process.get("selinuxLabel") or mount_label) and _exists("/sys/fs/selinux/enforce")
+    return bool(process.get("selinuxLabel") or mount_label) and exists("/sys/fs/selinux/enforce")
 
 
 def hard_limits(config: "dict[str, Any]", process: "dict[str, Any]") -> dict[str, int]:

@@ -6,6 +6,7 @@ from errno import ENOSPC
 
 from pyrunc.compile.rdt import POINTER, Plan
 from pyrunc.errors import Error
+from pyrunc.host.paths import exists
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def create(plan: Plan) -> "dict[str, Any]":
 def _make_class(plan: Plan) -> bool:
     """Makes the class of service unless it is there; whether it has been made."""
     if plan.named and not plan.checked and not plan.lines:
-        if plan.clos != plan.root and not _exists(plan.clos):
+        if plan.clos != plan.root and not exists(plan.clos):
             raise Error(
                 f"there is no class of service {plan.clos}, and nothing to make one of; make it first, or "
                 "give it schemata",
@@ -80,14 +81,6 @@ def _make_class(plan: Plan) -> bool:
         return False
     except OSError as error:
         raise _failed(plan, "make the class of service", error, POINTER) from None
-    return True
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except FileNotFoundError:
-        return False
     return True
 
 

@@ -31,8 +31,9 @@ _PATIENCE = 30_000
 _AFTER_READY, _SOON = 16, 100
 
 
-def add(config: "dict[str, Any]", facts: "Facts", state: str) -> None:
-    """Adds a mount of the socket's directory, below a container's state directory, and the variable."""
+def add(config: "dict[str, Any]", facts: "Facts", state: str) -> str:
+    """Adds a mount of the socket's directory, below a container's state directory, and the variable.
+    Returns the pointer of the mount, which no user would find there."""
     source = f"{state}/{DIRECTORY}"
     mount = {"destination": _INSIDE, "type": "bind", "source": source, "options": _OPTIONS}
     config["mounts"] = [*(config.get("mounts") or ()), mount]
@@ -40,6 +41,7 @@ def add(config: "dict[str, Any]", facts: "Facts", state: str) -> None:
     process = config["process"]
     variables = [v for v in process.get("env") or () if not v.startswith("NOTIFY_SOCKET=")]
     process["env"] = [*variables, f"NOTIFY_SOCKET={_INSIDE}/{_SOCKET}"]
+    return f"/mounts/{len(config['mounts']) - 1}"
 
 
 def make(directory: int) -> None:

@@ -34,6 +34,7 @@ COMPILER = {
     "pyrunc.config._validator", "pyrunc.config.load", "pyrunc.container.create",
     "pyrunc.container.plan", "pyrunc.host.cgroups", "pyrunc.host.cgroups.facts",
     "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.tree", "pyrunc.host.facts", "pyrunc.host.launch",
+    "pyrunc.host.paths",
     "pyrunc.host.sockets", "pyrunc.linux", "pyrunc.linux.capabilities", "pyrunc.linux.flags",
     "pyrunc.linux.mounts", "pyrunc.linux.rlimits", "pyrunc.program", "pyrunc.program.build",
     "pyrunc.program.calls", "pyrunc.program.encode", "pyrunc.program.mount_rules",
@@ -54,7 +55,7 @@ ALLOWED = {
     "events": ANY
     | {
         "pyrunc.cli.resources", "pyrunc.container.events", "pyrunc.host.cgroups",
-        "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.stats",
+        "pyrunc.host.cgroups.files", "pyrunc.host.cgroups.stats", "pyrunc.host.paths",
     },
     "update": ANY
     | {

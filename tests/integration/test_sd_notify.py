@@ -231,3 +231,13 @@ def test_a_failing_create_leaves_no_socket(box: Box, systemd: Systemd) -> None:
 
 def test_without_the_variable_there_is_neither_mount_nor_variable(box: Box) -> None:
     assert box.sh("echo $NOTIFY_SOCKET; ls /run") == "\n"
+
+
+def test_what_fails_for_the_socket_names_the_variable(box: Box, systemd: Systemd) -> None:
+    if box.is_runc:
+        pytest.skip("runc names no variable")
+    (box.rootfs / "run").mkdir(exist_ok=True)
+    (box.rootfs / "run/notify").write_text("a file of the image")
+    result = box.run(env=systemd.env).failed("NOTIFY_SOCKET: ", "/run/notify")
+    assert "/mounts/" not in result.err
+    box.clean()

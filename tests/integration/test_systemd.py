@@ -288,7 +288,9 @@ def test_the_containers_owner_may_divide_its_cgroup(box: Box, scope: str) -> Non
     wait_for(lambda: "memory" in box.output(), "the controllers")
     directory = cgroup(box, scope)
     assert os.stat(directory).st_uid == 100000
-    assert (directory / "inner/cgroup.procs").read_text().split() == [str(box.pid())]
+    pid = str(box.pid())
+    # `cat` has ended too.
+    wait_for(lambda: (directory / "inner/cgroup.procs").read_text().split() == [pid], "the shell alone")
     # Nobody can be in the scope's own cgroup now.
     assert box.verb("exec", box.id, "/bin/cat", "/proc/self/cgroup").ok().out == "0::/inner\n"
     delete(box)
@@ -439,10 +441,14 @@ def test_systemd_is_the_init_of_a_container(inner: Box, flags: tuple[str, ...]) 
     def inside(*words: str) -> Result:
         return inner.verb("exec", inner.id, *words)
 
+    scope = next(path for path in CGROUPS.rglob(f"*{inner.id}*") if path.is_dir())
+    # Observed from outside: what `exec` starts enters the container's own cgroup as long as it can, and
+    # systemd cannot enable a controller there while anybody is in it.
+    processes = scope / "system.slice/inner.service/cgroup.procs"
+    wait_for(lambda: processes.exists() and processes.read_text(), "systemd inside", 120)
     wait_for(lambda: inside("/bin/systemctl", "is-active", "inner.service").code == 0, "systemd inside", 120)
     found = inside("/bin/systemctl", "show", "inner.service", "-pControlGroup", "-pMemoryMax").ok().out
     assert "ControlGroup=/system.slice/inner.service" in found
-    scope = next(path for path in CGROUPS.rglob(f"*{inner.id}*") if path.is_dir())
     assert (scope / "init.scope/cgroup.procs").read_text().split()[0] == str(inner.pid())
     assert (scope / "system.slice/inner.service/memory.max").read_text() == f"{100 << 20}\n"
     # How a container's systemd is asked to shut down: systemd(1), "Signals".

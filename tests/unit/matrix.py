@@ -143,17 +143,15 @@ def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def properties() -> Iterator[tuple[str, str, str]]:
+def properties() -> Iterator[tuple[str, str]]:
     """Pointer, with * for indices and names of maps, and description of each property that is no object.
 
-    The third is the reason why it is refused, if it is.
     Lists and maps of plain values count as one property.
     """
     document = schema.document("config")
 
-    def walk(node: dict[str, Any], pointer: str, refused: str) -> Iterator[tuple[str, str, str]]:
+    def walk(node: dict[str, Any], pointer: str) -> Iterator[tuple[str, str]]:
         node = resolved(document, node)
-        refused = refused or node.get("x-unsupported", "")
         inner = [*node.get("properties", {}).items()]
         rest = node.get("additionalProperties")
         inner += [("*", each) for each in (rest, node.get("items")) if isinstance(each, dict)]
@@ -161,11 +159,11 @@ def properties() -> Iterator[tuple[str, str, str]]:
             (key, value) for key, value in inner if key != "*" or resolved(document, value).keys() & INNER
         ]
         if not inner:
-            yield pointer, node.get("description", ""), refused
+            yield pointer, node.get("description", "")
         for key, value in inner:
-            yield from walk(value, f"{pointer}/{key}", refused)
+            yield from walk(value, f"{pointer}/{key}")
 
-    yield from walk(document, "", "")
+    yield from walk(document, "")
 
 
 def matches(one: str, other: str) -> bool:
@@ -233,12 +231,12 @@ class Row:
     """A property: its pointer, description and section, what is done for it, and the tests that show it."""
 
     def __init__(
-        self, property: tuple[str, str, str], effects: set[tuple[str, str]], marks: set[tuple[str, str]]
+        self, property: tuple[str, str], effects: set[tuple[str, str]], marks: set[tuple[str, str]]
     ) -> None:
-        self.pointer, self.description, self.refused = property
+        self.pointer, self.description = property
         pointer = self.pointer
         self.section = next((SECTIONS[each] for each in up(pointer) if each in SECTIONS), "")
-        self.done = [f"refused: {self.refused}"] if self.refused else []
+        self.done: list[str] = []
         for each in up(pointer):
             if self.done or each in WIDE:
                 break
