@@ -149,7 +149,10 @@ def with_options(container: Container, names: list[str]) -> None:
         elif name == "remount":
             container.mount(f"/{name}", "tmpfs", "tmpfs")
             container.mount(f"/{name}", "tmpfs", "tmpfs", name)
-        elif name in BINDS or (name[0] == "r" and name[1:] in names):
+        elif name in BINDS:
+            (container.rootfs / name).mkdir()  # crun's dest-nofollow does not make its destination
+            container.mount(f"/{name}", "none", str(container.rootfs / "bin"), "rbind", name)
+        elif name[0] == "r" and name[1:] in names:
             container.mount(f"/{name}", "none", str(container.rootfs / "bin"), "rbind", name)
         else:
             container.mount(f"/{name}", "tmpfs", "tmpfs", name)

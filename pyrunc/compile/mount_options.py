@@ -18,7 +18,7 @@ def is_mapped(mount: "dict[str, Any]", options: "Options") -> bool:
 
 class Options:
     """set and clear are MOUNT_ATTR_* of the mount itself, recursive_* of all mounts below too;
-    propagation is a list of (MS_*, recursive); superblock and data go to the file system; idmap is
+    propagation is a list of (MS_*, recursive); superblock (words) and data go to the file system; idmap is
     "idmap" or "ridmap", and mapping what follows it, as crun has it ("uids=0-1-10;gids=0-1-10")."""
 
     __slots__ = (
@@ -64,8 +64,8 @@ def parse(mount: "dict[str, Any]", i: int) -> Options:
                 raise Error("tmpcopyup is an option of tmpfs mounts", pointer=f"/mounts/{i}/options/{j}")
             result.copy_up = True
         elif option in SUPERBLOCK:
-            if SUPERBLOCK[option]:
-                result.superblock.append(SUPERBLOCK[option])
+            if SUPERBLOCK[option] != (0, 0):
+                result.superblock.append(option)
         elif option in _LINKS:
             setattr(result, _LINKS[option], True)
             links.append((option, j))

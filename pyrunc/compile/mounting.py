@@ -8,12 +8,12 @@ from errno import EPERM
 from pyrunc.compile.mount_options import Options
 from pyrunc.compile.paths import components, open_or_create
 from pyrunc.linux import flags as f
-from pyrunc.linux.mounts import SUPERBLOCK_FLAGS
+from pyrunc.linux.mounts import MOUNT_ONLY, SUPERBLOCK
 from pyrunc.program.build import STATFS_TYPE, Builder, mount_attr
 from pyrunc.program.model import SCRATCH, Slot
 
 # File systems whose superblock the kernel makes or shares by itself: "ro" is of the mount only.
-_KERNEL_FILE_SYSTEMS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2")
+KERNEL_FILE_SYSTEMS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2")
 
 # What lxcfs and its like put into /proc, where nothing else may be mounted.
 _PROC_EXCEPTIONS = (
@@ -74,7 +74,7 @@ def new_mount(b: Builder, kind: str, source: str, options: Options) -> Slot:
     fs = b.fsopen(kind)
     if source:
         b.fsconfig_set(fs, "source", source)
-    if attributes(options) & f.MOUNT_ATTR_RDONLY and kind not in _KERNEL_FILE_SYSTEMS:
+    if attributes(options) & f.MOUNT_ATTR_RDONLY and kind not in KERNEL_FILE_SYSTEMS:
         b.fsconfig_set(fs, "ro", None)
     configure(b, fs, options)
     b.fsconfig_create(fs)
@@ -89,7 +89,8 @@ def new_mount(b: Builder, kind: str, source: str, options: Options) -> Slot:
 def configure(b: Builder, fs: Slot, options: Options) -> None:
     """The options of a file system, given to the context that will make or change it."""
     for word in options.superblock:
-        b.fsconfig_set(fs, word, None)
+        if word not in MOUNT_ONLY:
+            b.fsconfig_set(fs, word, None)
     for key, value in options.data:
         text = key if value is None else f"{key}={value}"
         b.fsconfig_set(fs, key, value, note=f'option "{text}", {b.note}')
@@ -110,5 +111,6 @@ def superblock_flags(options: Options) -> int:
     """The flags of the superblock as mount(2) takes them."""
     result = f.MS_RDONLY if attributes(options) & f.MOUNT_ATTR_RDONLY else 0
     for word in options.superblock:
-        result |= SUPERBLOCK_FLAGS.get(word, 0)
+        on, off = SUPERBLOCK[word]
+        result = result & ~off | on
     return result

@@ -7,6 +7,7 @@ that no image can make the runtime mount elsewhere, or over /proc (CVE-2019-1688
 from pyrunc.compile import cgroup_mounts
 from pyrunc.compile.mount_options import USER_NAMESPACE, Options, is_mapped, parse
 from pyrunc.compile.mounting import (
+    KERNEL_FILE_SYSTEMS,
     attributes,
     configure,
     finish,
@@ -126,8 +127,13 @@ def compile_mounts(
         if not components(mount["destination"]):
             raise Error("a mount's destination cannot be the root itself", pointer=f"/mounts/{i}/destination")
         kind = mount.get("type", "")
-        long = any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data)
-        unmappable = long or options.remount or kind in ("cgroup", "cgroup2", "overlay")
+        direct = any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data)
+        if superblock_flags(options) & f.MS_I_VERSION and not options.bind:
+            if options.remount or kind in KERNEL_FILE_SYSTEMS and kind != "tmpfs":
+                b.warn(f"/mounts/{i}/options", '"iversion" does nothing on this mount')
+            else:
+                direct = direct or kind != "tmpfs"
+        unmappable = direct or options.remount or kind in ("cgroup", "cgroup2", "overlay")
         if unmappable and is_mapped(mount, options):
             raise Error(
                 "the ids of this mount cannot be mapped, only those of a bind mount or a new, simple one",
@@ -149,13 +155,13 @@ def compile_mounts(
                 'the mount has no type; name a file system, or add "bind" to its options',
                 pointer=f"/mounts/{i}/type",
             )
-        elif long:
+        elif direct:
             if kind == "overlay":
                 from pyrunc.compile import overlay
 
                 overlay.compile_mount(b, mount, i, options, root)
             else:
-                _long_options(b, mount, options, root)
+                _directly(b, mount, options, root)
         else:
             _file_system(b, config, mount, i, options, root, mounted)
     for name, slot in b.program.inherited.items():
@@ -223,6 +229,8 @@ def _file_system(
         idmaps.apply(b, config, i, options, new)
     b.move_mount(new, fd)
     b.close(fd)
+    if kind == "tmpfs" and superblock_flags(options) & f.MS_I_VERSION:
+        _count_versions(b, options, new, attributes(options) | readonly)
     finish(b, new, options)
     if kind == "proc" and mounted.proc is None and not options.data:
         mounted.proc = new
@@ -232,14 +240,30 @@ def _file_system(
         b.close(new)
 
 
-def _long_options(b: Builder, mount: "dict[str, Any]", options: Options, root: Slot) -> None:
-    """Options too long for fsconfig(2): mount(2) on the directory that fchdir(2) has entered, which
-    is again no path."""
+def _count_versions(b: Builder, options: Options, new: Slot, attributes: int) -> None:
+    """The option iversion of a tmpfs, for which fsconfig(2) has no word: mount(2) changes a mount that is
+    attached. It takes the file system's options and the mount's attributes once more, but for the access
+    times (path_mount() in the kernel)."""
+    b.step("fchdir", new)
+    b.step("mount", "", ".", "", f.MS_REMOUNT | superblock_flags(options) & ~f.MS_RDONLY, _data(b, options))
+    attributes &= ~(f.MOUNT_ATTR__ATIME | f.MOUNT_ATTR_NODIRATIME)
+    if attributes:
+        b.mount_setattr(new, "", f.AT_EMPTY_PATH, mount_attr(attributes))
+
+
+def _data(b: Builder, options: Options) -> str:
+    return option_text(b, [key if value is None else f"{key}={value}" for key, value in options.data])
+
+
+def _directly(b: Builder, mount: "dict[str, Any]", options: Options, root: Slot) -> None:
+    """Options that fsconfig(2) does not take, by length or kind: mount(2) on the directory that fchdir(2)
+    has entered, which is again no path. It leaves the flags of a file system alone that the host has
+    mounted already."""
     fd = target(b, root, mount["destination"], directory=True)
-    data = option_text(b, [key if value is None else f"{key}={value}" for key, value in options.data])
     b.step("fchdir", fd)
     b.step(
-        "mount", mount.get("source", mount["type"]), ".", mount["type"], superblock_flags(options), data,
+        "mount", mount.get("source", mount["type"]), ".", mount["type"], superblock_flags(options),
+        _data(b, options),
     )
     b.close(fd)
     new = b.openat2(

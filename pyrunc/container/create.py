@@ -110,8 +110,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_companions", "_undo", "config", "data", "directory", "facts", "init", "plan", "program", "record",
-        "request", "rt", "terminal",
+        "_companions", "_hooked", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
+        "record", "request", "rt", "terminal",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -128,6 +128,7 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
+        self._hooked = False
         self._companions = self._find_companions()
         if not self.plan.rootless:
             self.program = self._compile()
@@ -325,8 +326,7 @@ class Creation:
         from pyrunc.host.processes import inner_pid
 
         state = records.document(self.request.id, self.record, "creating")
-        stopped = {**state, "status": "stopped", "pid": 0}
-        self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", stopped))
+        self._end_with_poststop()
         for name, status in (("state", "creating"), ("created-state", "created")):
             if name in descriptors:
                 inside = {**state, "status": status, "pid": inner_pid(self.init.pid)}
@@ -334,6 +334,15 @@ class Creation:
                 posix.close(descriptors[name])
         for kind in ("prestart", "createRuntime"):
             hooks.run(self.config, kind, state)
+
+    def _end_with_poststop(self) -> None:
+        """From the first hook on, a failure is the end of a lifecycle, and the poststop hooks run."""
+        from pyrunc.host import hooks
+
+        state = records.document(self.request.id, self.record, "stopped")
+        if not self._hooked:
+            self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", state))
+        self._hooked = True
 
     def _note_process(self) -> None:
         """Records the container's first process as soon as it exists: hooks see its number in the
@@ -370,8 +379,9 @@ class Creation:
         if self.config.get("hooks", {}).get("poststart"):
             from pyrunc.host import hooks
 
+            self._end_with_poststop()
             state = records.document(self.request.id, self.record, "running")
-            hooks.run_all(self.config, "poststart", state)
+            hooks.run(self.config, "poststart", state)
 
     def proxy(self) -> "Proxy | None":
         """Where the service says that it is ready, if somebody waits for that (NOTIFY_SOCKET)."""

@@ -31,7 +31,7 @@ def start(rt: "Runtime", id: str) -> None:
             raise Error(f"cannot start the container {id}: it {why.get(status, 'is already running')}")
         proxy = _proxy(directory) if posix.environ.get(b"NOTIFY_SOCKET") else None
         _start(rt, directory, record)
-        _hooks(directory, record, "poststart", "running")
+        _poststart(directory, record)
     finally:
         directory.close()
     if proxy is not None:
@@ -76,9 +76,7 @@ def _start(rt: "Runtime", directory: Directory, record: "dict[str, Any]") -> Non
 
         error = failed_start(rt, directory, record, report)
         if error.pointer.startswith("/hooks/"):
-            # runtime.md, "Lifecycle": the container is stopped and destroyed, and the poststop hooks run.
-            _end(directory, record)
-            _destroy(directory, record)
+            _fail(directory, record)
         raise error
 
 
@@ -106,15 +104,26 @@ def _serve(agent: "Agent", fd: int, directory: Directory, record: "dict[str, Any
     return posix.read(fd, 512)
 
 
-def _hooks(directory: Directory, record: "dict[str, Any]", kind: str, status: str) -> None:
-    """Runs the hooks of a kind from the container's own copy of its configuration."""
+def _poststart(directory: Directory, record: "dict[str, Any]") -> None:
+    """Runs the poststart hooks from the container's own copy of its configuration."""
     data = directory.get(records.CONFIG)
-    if b'"' + kind.encode() + b'"' in data:
+    if b'"poststart"' in data:
         from pyrunc import json
         from pyrunc.host import hooks
 
         config = json.decode(data.decode())
-        hooks.run_all(config, kind, records.document(directory.id, record, status))
+        try:
+            hooks.run(config, "poststart", records.document(directory.id, record, "running"))
+        except Error:
+            _fail(directory, record)
+            raise
+
+
+def _fail(directory: Directory, record: "dict[str, Any]") -> None:
+    """What follows a failing hook of `start` (runtime.md, "Lifecycle"): the container is stopped and
+    destroyed, and the poststop hooks run."""
+    _end(directory, record)
+    _destroy(directory, record)
 
 
 # -- signals -----------------------------------------------------------------

@@ -30,7 +30,7 @@ def run(config: "dict[str, Any]", kind: str, state: "dict[str, Any]") -> None:
 
 
 def run_all(config: "dict[str, Any]", kind: str, state: "dict[str, Any]") -> None:
-    """Runs every hook of a kind; a failure is a warning (poststart, poststop: runtime.md, "Lifecycle")."""
+    """Runs every hook of a kind; a failure is a warning (poststop: runtime.md, "Lifecycle")."""
     from pyrunc import log
 
     for i, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):

@@ -42,33 +42,25 @@ PROPAGATION: dict[str, tuple[int, bool]] = {
     "runbindable": (f.MS_UNBINDABLE, True),
 }
 
-# Flags of the superblock, as fsconfig(2) knows them; "" undoes an earlier one or is the default.
-SUPERBLOCK: dict[str, str] = {
-    "sync": "sync",
-    "async": "async",
-    "dirsync": "dirsync",
-    "lazytime": "lazytime",
-    "nolazytime": "nolazytime",
-    "mand": "mand",
-    "nomand": "nomand",
-    "iversion": "iversion",
-    "noiversion": "noiversion",
-    "silent": "",
-    "loud": "",
-    "defaults": "",
-    "acl": "acl",
-    "noacl": "noacl",
+# option: (flags of the superblock to set, flags to clear), as mount(2) has them. "acl" and "noacl" are not
+# among them: MS_POSIXACL is the kernel's own, and the file systems that know these words take them as data
+# (fs/fs_context.c).
+SUPERBLOCK: dict[str, tuple[int, int]] = {
+    "sync": (f.MS_SYNCHRONOUS, 0),
+    "async": (0, f.MS_SYNCHRONOUS),
+    "dirsync": (f.MS_DIRSYNC, 0),
+    "lazytime": (f.MS_LAZYTIME, 0),
+    "nolazytime": (0, f.MS_LAZYTIME),
+    "mand": (f.MS_MANDLOCK, 0),
+    "nomand": (0, f.MS_MANDLOCK),
+    "iversion": (f.MS_I_VERSION, 0),
+    "noiversion": (0, f.MS_I_VERSION),
+    "silent": (0, 0),
+    "loud": (0, 0),
+    "defaults": (0, 0),
 }
-
-# The superblock's flags as mount(2) has them; what is missing has none, or is the default.
-SUPERBLOCK_FLAGS: dict[str, int] = {
-    "sync": f.MS_SYNCHRONOUS,
-    "dirsync": f.MS_DIRSYNC,
-    "lazytime": f.MS_LAZYTIME,
-    "mand": f.MS_MANDLOCK,
-    "iversion": f.MS_I_VERSION,
-    "acl": f.MS_POSIXACL,
-}
+# What fsconfig(2) has no word for.
+MOUNT_ONLY = frozenset(("iversion", "noiversion"))
 
 # Options that pyrunc carries out itself. The symbolic links' are crun's (crun(1), "Extensions to the
 # OCI specs").

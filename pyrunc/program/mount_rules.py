@@ -101,6 +101,8 @@ def _mount(walk: Walk, step: Step) -> None:
     args: tuple[Any, ...] = step.args
     if args[1] != "." or not walk.cwd & INSIDE:
         walk.bad('mount(2) takes "." after an fchdir into the root file system')
+    if args[3] & f.MS_REMOUNT and (not walk.cwd & ATTACHED or walk.cwd & (HOST | ROOT)):
+        walk.bad("only a file system that the program has made is remounted")
     status(walk, step)
 
 

@@ -241,17 +241,32 @@ def test_poststop_hooks_run_after_a_failed_create(recording: Box) -> None:
     assert recorded(box) == ["poststop"]
 
 
-def test_a_failing_poststart_hook_is_a_warning_only(recording: Box) -> None:
+@pytest.mark.beyond_runc("runs poststart at create")
+@pytest.mark.parametrize("verb", ["start", "run", "run -d"])
+@pytest.mark.parametrize("timeout", [None, 1])
+def test_a_failing_poststart_hook_ends_the_lifecycle(
+    recording: Box, verb: str, timeout: int | None
+) -> None:
+    """runtime.md 1.3, "Lifecycle": an error; the container is stopped and destroyed, poststop hooks run."""
     box = recording
-    if box.is_runc:
-        pytest.skip("runc differs: it ends the container")
-    box.hook("poststart", "exit 3")
-    record(box, "poststart", "echo second")
+    record(box, "poststart", "echo first")
+    if timeout is None:
+        box.hook("poststart", "echo why >&2; exit 3")
+    else:
+        box.hook("poststart", "exec sleep 30", timeout=timeout)
+    record(box, "poststart", "echo third")
+    record(box, "poststop", "cat; echo")
     box.args("/bin/sleep", "1000")
-    result = box.run("-d").ok()
-    assert "/hooks/poststart/0" in result.err
-    assert box.status() == "running"
-    assert recorded(box) == ["second"]
+    if verb == "start":
+        box.create().ok()
+        result = box.start()
+    else:
+        result = box.run(*verb.split()[1:])
+    result.failed("/hooks/poststart/1", *(["3", "why"] if timeout is None else ["1 s"]))
+    first, stopped = recorded(box)
+    assert first == "first"
+    assert json.loads(stopped)["status"] == "stopped"
+    box.clean()
 
 
 def test_a_failing_poststop_hook_is_a_warning_only(recording: Box) -> None:

@@ -139,6 +139,34 @@ def test_a_remount_of_what_is_no_mount_is_an_error(box: Box) -> None:
     box.clean()
 
 
+# -- flags of file systems
+
+@pytest.mark.shows("/mounts/*/options")
+@pytest.mark.parametrize("user", [False, True])
+def test_iversion_leaves_a_mount_s_other_options_as_they_are(box: Box, user: bool) -> None:
+    """What it does itself no file shows; fsconfig(2) refuses the word."""
+    if user:
+        box.user_namespace()
+    options = ["ro", "nosuid", "noexec", "noatime", "sync", "mode=711", "size=64k"]
+    box.mount("/plain", "tmpfs", options=options)
+    box.mount("/counted", "tmpfs", options=["iversion", *options])
+    box.mount("/not", "tmpfs", options=["noiversion", *options])
+    box.mount("/host", "proc", options=["iversion"])
+    box.sleeping()
+    mounts = mounts_of(box)
+    for at in ("/counted", "/not"):
+        assert mounts[at]["options"] == mounts["/plain"]["options"]
+        assert mounts[at]["super"] == mounts["/plain"]["super"]
+    assert {"ro", "nosuid", "noexec", "noatime"} <= mounts["/counted"]["options"]
+    assert {"rw", "sync", "size=64k", "mode=711"} <= mounts["/counted"]["super"]
+
+
+def test_acl_is_the_file_system_s_to_take_or_refuse(box: Box) -> None:
+    box.mount("/mnt", "tmpfs", options=["acl"])
+    box.run().failed("/mounts/6", "acl")
+    box.clean()
+
+
 def test_a_superblock_s_option_on_a_bind_mount_is_a_warning(box: Box, tree: Path) -> None:
     box.mount("/mnt", source=str(tree), options=["bind", "sync"])
     result = box.run().ok()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from examples import LAYOUTS, compiled, ordinary
 
-from pyrunc.compile import cgroups, idmaps, overlay
+from pyrunc.compile import cgroups, idmaps, mounting, overlay
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Facts, Request
 from pyrunc.compile.mount_options import parse
@@ -53,6 +53,48 @@ def test_file_systems_options_are_none_of_bind_mounts(options: list[str]) -> Non
 def test_a_superblock_s_flag_on_a_bind_mount_is_a_warning() -> None:
     program, _ = compiled(with_mounts({"options": ["bind", "sync"]}), LAYOUTS["v2"])
     assert [pointer for pointer, _ in program.warnings] == ["/mounts/0/options"]
+
+
+def calls(program: Any, name: str) -> list[tuple[Any, ...]]:
+    return [step.args for step in program.steps if step.call == name]
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        (["iversion"], f.MS_I_VERSION),
+        (["iversion", "noiversion"], 0),
+        (["sync", "lazytime", "async", "mand", "nomand", "noiversion"], f.MS_LAZYTIME),
+        (["silent", "loud", "defaults"], 0),
+    ],
+)
+def test_superblock_flags_of_mount_2(options: list[str], flags: int) -> None:
+    assert mounting.superblock_flags(parse({"type": "ext4", "options": options}, 0)) == flags
+
+
+def test_iversion_of_a_file_system_that_the_host_may_have_mounted_changes_nothing_of_it() -> None:
+    mount = {"type": "ext4", "source": "/dev/vdb", "options": ["iversion"]}
+    program, _ = compiled(with_mounts(mount), LAYOUTS["v2"])
+    found = calls(program, "mount")
+    assert found == [("/dev/vdb", ".", "ext4", f.MS_I_VERSION, "")]
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"type": "sysfs", "options": ["iversion"]},
+        {"type": "cgroup2", "options": ["iversion"]},
+        {"type": "tmpfs", "options": ["remount", "iversion"]},
+    ],
+)
+def test_iversion_where_it_does_nothing_is_a_warning(mount: dict[str, Any]) -> None:
+    program, _ = compiled(with_mounts(mount), LAYOUTS["v2"])
+    assert ("/mounts/0/options", '"iversion" does nothing on this mount') in program.warnings
+    assert not calls(program, "mount")
+
+
+def test_acl_is_a_file_system_s_own_option() -> None:
+    assert parse({"type": "ext4", "options": ["acl"]}, 0).data == [("acl", None)]
 
 
 # -- id mappings

@@ -54,7 +54,26 @@ def copied(b: Builder, r: Slot) -> None:
     b.close(there)
 
 
-@pytest.mark.parametrize("change", [mapped, unmounted, reconfigured, copied])
+def remount(b: Builder, mount: Slot) -> None:
+    b.step("fchdir", mount)
+    b.step("mount", "", ".", "", f.MS_REMOUNT, "")
+
+
+def remounted(b: Builder, r: Slot) -> None:
+    own, there = tmpfs(b), in_root(b, r)
+    b.move_mount(own, there)
+    remount(b, own)
+    b.close(own)
+    b.close(there)
+
+
+def _remount_bound(b: Builder, r: Slot) -> None:
+    tree, there = b.open_tree(f.AT_FDCWD, "/srv", f.OPEN_TREE_CLONE, "tree"), in_root(b, r)
+    b.move_mount(tree, there)
+    remount(b, tree)
+
+
+@pytest.mark.parametrize("change", [mapped, unmounted, reconfigured, copied, remounted])
 def test_accepted(change: Change) -> None:
     verify(before(change))
 
@@ -137,6 +156,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda b, r: _pick(b, r, r, "", f.FSPICK_EMPTY_PATH),
         "FSPICK_CLOEXEC",
     ),
+    "remounting the root": (remount, "is remounted"),
+    "remounting what lies in the root": (lambda b, r: remount(b, in_root(b, r)), "is remounted"),
+    "remounting a host's file system": (_remount_bound, "is remounted"),
     "unmounting what is not attached": (_unmount_unattached, "only a mount that the program has made"),
     "unmounting the root file system": (_unmount_root, "only a mount that the program has made"),
     "unmounting what is below": (_unmount_twice, "only a mount that the program has made"),
