@@ -129,7 +129,7 @@ def compile_mounts(
         kind = mount.get("type", "")
         direct = any(len(value or "") > _FSCONFIG_STRING_MAX for _, value in options.data)
         if superblock_flags(options) & f.MS_I_VERSION and not options.bind:
-            if options.remount or kind in KERNEL_FILE_SYSTEMS and kind != "tmpfs":
+            if options.remount or (kind in KERNEL_FILE_SYSTEMS and kind != "tmpfs"):
                 b.warn(f"/mounts/{i}/options", '"iversion" does nothing on this mount')
             else:
                 direct = direct or kind != "tmpfs"
