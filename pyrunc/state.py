@@ -202,16 +202,21 @@ class Directory:
 
     def remove(self) -> None:
         """Removes the directory and what is in it; the id is free from here on."""
-        for name in posix.listdir(self.fd):
+        while True:
+            for name in posix.listdir(self.fd):
+                try:
+                    self.unlink(name)
+                except IsADirectoryError:
+                    self._remove_directory(name)
             try:
-                self.unlink(name)
-            except IsADirectoryError:
-                self._remove_directory(name)
-        try:
-            posix.rmdir(self.id, dir_fd=self._root_fd)
-        except OSError as error:
-            if error.errno not in (ENOENT, ENOTEMPTY):
-                raise _explain(error, self.path) from None
+                posix.rmdir(self.id, dir_fd=self._root_fd)
+                return
+            except OSError as error:
+                if error.errno == ENOENT:
+                    return
+                # Something was put there meanwhile, by a verb that does without the lock.
+                if error.errno != ENOTEMPTY:
+                    raise _explain(error, self.path) from None
 
     def _remove_directory(self, name: str) -> None:
         """Removes a directory of files (that of NOTIFY_SOCKET)."""

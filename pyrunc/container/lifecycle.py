@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pyrunc.host.seccomp_agent import Agent
 
 _SIGKILL = 9
-# How long a killed process may take to end; only one in an uninterruptible sleep takes that long.
+# How long a killed process may take to end; only one in an uninterruptible sleep takes that long, or one
+# that cannot have a CPU.
 _PATIENCE = 10.0
 
 
@@ -261,9 +262,12 @@ def _end(directory: Directory, record: "dict[str, Any]") -> None:
         send_signal(pidfd, _SIGKILL)
         _let_die(directory, record)
         if not wait_until_gone(pidfd, _PATIENCE):
+            from pyrunc.host.stuck import why
+
             raise Error(
                 f"the process {record['pid']} of the container {directory.id} did not end within "
-                f"{_PATIENCE:.0f} s of SIGKILL; it may wait for a device or a network file system"
+                f"{_PATIENCE:.0f} s of SIGKILL, {why(record['pid'])}; delete the container again once that "
+                "is over"
             )
     finally:
         posix.close(pidfd)

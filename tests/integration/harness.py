@@ -489,11 +489,9 @@ class Box:
         left: list[str] = []
         if self.root.exists():
             for name in sorted(self.ids | set(os.listdir(self.root))):
-                if (self.root / name).is_dir():
-                    # Once more where an emulated machine took longer to end a process than delete waits.
+                # "@" begins what is no container, such as the cache of filters.
+                if (self.root / name).is_dir() and not name.startswith("@"):
                     result = self.verb("delete", "--force", name)
-                    if result.code:
-                        result = self.verb("delete", "--force", name)
                     if result.code:
                         print(f"delete --force {name}: {result.err}")
         for pid in self.processes():

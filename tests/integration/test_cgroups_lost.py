@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Box, Result, alive, cgroups_named, pids_in_cgroups, wait_for
+from harness import Box, Result, alive, cgroup_of, cgroups_named, pids_in_cgroups, wait_for
 
 FORKS = "while :; do (setsid sleep 1000 &) ; done"
 
@@ -31,6 +32,31 @@ def test_kill_ends_a_container_with_all_that_it_has_started(box: Box) -> None:
     wait_for(lambda: not [pid for pid in pids if alive(pid)], "the end of all processes")
     box.wait_status("stopped")
     box.delete().ok()
+    box.clean()
+
+
+def test_delete_waits_for_those_that_cannot_end_yet_and_says_which(
+    box: Box, parent_cgroup: str, pure_v2: bool
+) -> None:
+    if box.is_runc or pure_v2:
+        pytest.skip("a freezer of cgroup v1 holds even SIGKILL back; runc says less")
+    box.linux["cgroupsPath"] = f"/{parent_cgroup}/{box.id}"
+    pids = shared(box, "setsid sleep 1000 & exec sleep 1002", 2)
+    first = box.pid()
+    parent = cgroup_of(first, "freezer").parent
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: not alive(first), "the end of the first process")
+    other = next(pid for pid in pids if pid != first)
+    (parent / "freezer.state").write_text("FROZEN")
+    try:
+        result = box.verb("delete", box.id)
+        assert result.code == 1
+        for part in ("rmdir", f"pid {other}", "sleep: ", "thawing", "delete the container again"):
+            assert part in result.err
+    finally:
+        (parent / "freezer.state").write_text("THAWED")
+    wait_for(lambda: not alive(other), "the end of what was killed")
+    box.verb("delete", box.id).ok()
     box.clean()
 
 

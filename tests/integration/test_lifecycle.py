@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,28 @@ def test_a_taken_id_is_refused_and_the_first_container_lives_on(box: Box) -> Non
     assert box.status() == "running"
     assert box.pid() == pid
     assert alive(pid)
+
+
+def test_delete_says_why_a_process_does_not_end_and_works_once_that_is_over(box: Box) -> None:
+    if box.is_runc:
+        pytest.skip("runc says less")
+    box.args("/bin/sleep", "1000")
+    box.run("-d").ok()
+    pid = box.pid()
+    caller = box.spawn("exec", box.id, "/bin/sleep", "1001", stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(pids_in_cgroups(box.id)) == 2, "the process of exec")
+    # The end of a PID namespace waits until everybody in it has been collected, here by a parent outside.
+    caller.send_signal(signal.SIGSTOP)
+    result = box.verb("delete", "--force", box.id)
+    assert result.code == 1
+    for part in (f"process {pid}", "10 s of SIGKILL", "sleep: ", "PID namespace", "delete the container"):
+        assert part in result.err
+    assert (box.root / box.id).exists()
+    caller.send_signal(signal.SIGCONT)
+    assert caller.wait(15) == 128 + signal.SIGKILL
+    box.verb("delete", "--force", box.id).ok()
+    assert not alive(pid)
+    box.clean()
 
 
 def test_an_id_can_be_used_again_after_delete(box: Box) -> None:

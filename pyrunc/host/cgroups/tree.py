@@ -6,7 +6,7 @@ made by `compile.cgroups`. Specification: config-linux.md, "Control groups".
 
 import errno
 from posix import chown, geteuid, mkdir, rmdir, stat
-from time import sleep
+from time import monotonic, sleep
 
 from pyrunc.errors import Error
 from pyrunc.host.cgroups.files import GONE, apply, below, read_text, reason, write_each, write_text
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pyrunc.compile.cgroups import Plan
 
+_SIGKILL = 9
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What a controller answers that cannot be enabled: busy with real-time processes, threaded cgroups,
 # processes in the parent, not delegated.
@@ -240,7 +241,8 @@ def _give(directory: str, uid: int) -> None:
 def destroy(record: "dict[str, Any]") -> None:
     """Removes the container's cgroups with those below them, but none above.
 
-    What is absent already is no error. Raises Error where processes remain in one.
+    Its processes have been killed; for their end this waits. What is absent already is no error.
+    Raises Error where processes remain in one.
     """
     if record["driver"] == "systemd" and not _has_ended(record):
         from pyrunc.host.cgroups import systemd
@@ -254,11 +256,26 @@ def destroy(record: "dict[str, Any]") -> None:
             warning(str(error))
     for directory in dict.fromkeys(record["directories"].values()):
         try:
-            _remove(directory)
+            _remove(directory, record)
         except OSError as e:
-            busy = e.errno in (errno.EBUSY, errno.ENOTEMPTY)
-            remedy = ": processes are still in it; kill them first" if busy else ""
-            raise Error(f"rmdir {directory}: {reason(e)}{remedy}") from e
+            raise _not_removed(directory, e) from e
+
+
+def _not_removed(directory: str, error: OSError) -> Error:
+    text = f"rmdir {directory}: {reason(error)}"
+    if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+        from pyrunc.host.cgroups.members import members
+
+        found = members(directory)
+        if found:
+            from pyrunc.host.stuck import why
+
+            text += (
+                f": of the processes in it {len(found)} did not end within {_PATIENCE:.0f} s of SIGKILL, the "
+                f"first with pid {found[0]}, {why(found[0])}"
+            )
+        text += "; delete the container again once that is over"
+    return Error(text)
 
 
 def own_directory(directories: dict[str, str]) -> str:
@@ -279,13 +296,15 @@ def _has_ended(record: "dict[str, Any]") -> bool:
     return False
 
 
-# A process that has been killed stays in its cgroup until the kernel has taken it apart, which
-# may outlast its wait(2): 1, 2, 4 … ms, half a second in all.
-_DELAYS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
+# A process that has been killed stays in its cgroup until the kernel has taken it apart, which may
+# outlast its wait(2); on a busy machine it has to get a CPU for that. Looked at after 1, 2, 4 … 128 ms.
+_PATIENCE = 10.0
+_FIRST_DELAY, _LAST_DELAY = 0.001, 0.128
 
 
-def _remove(directory: str) -> None:
-    """Removes a cgroup with those below it; waits for the kernel where processes are on their way out."""
+def _remove(directory: str, record: "dict[str, Any] | None" = None) -> None:
+    """Removes a cgroup with those below it; waits for the kernel where processes are on their way out.
+    The record is that of a container whose processes have been killed."""
     try:
         rmdir(directory)
         return
@@ -294,14 +313,22 @@ def _remove(directory: str) -> None:
             return
         if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-    delays = list(_DELAYS)
-    for fd, name in below(directory):
-        _remove_one(name, fd, delays)
-    _remove_one(directory, None, delays)
+    end = monotonic() + (_PATIENCE if record is not None else 0)
+    while True:
+        try:
+            for fd, name in below(directory):
+                _remove_one(name, fd, record, end)
+            _remove_one(directory, None, record, end)
+            return
+        except OSError as e:
+            # Who had not ended yet has made another one.
+            if e.errno != errno.ENOTEMPTY or monotonic() >= end:
+                raise
 
 
-def _remove_one(path: str, dir_fd: int | None, delays: list[float]) -> None:
-    """delays are the waits that are left for all of a container's cgroups in a hierarchy."""
+def _remove_one(path: str, dir_fd: int | None, record: "dict[str, Any] | None", end: float) -> None:
+    """end is when the patience with all of a container's cgroups in a hierarchy ends."""
+    delay = _FIRST_DELAY
     while True:
         try:
             rmdir(path, dir_fd=dir_fd)
@@ -309,6 +336,13 @@ def _remove_one(path: str, dir_fd: int | None, delays: list[float]) -> None:
         except OSError as e:
             if e.errno in GONE:
                 return
-            if e.errno != errno.EBUSY or not delays:
+            if e.errno != errno.EBUSY or monotonic() >= end:
                 raise
-        sleep(delays.pop(0))
+        sleep(delay)
+        if delay < _LAST_DELAY:
+            delay *= 2
+        elif record is not None:
+            from pyrunc.host.cgroups.members import kill_all
+
+            # A child that is born while its cgroup is killed may escape before Linux 6.14.
+            kill_all(record, _SIGKILL)
