@@ -81,6 +81,7 @@ class Engine:
 
     def __init__(self, runtime: Runtime, images: list[Path]) -> None:
         self.runtime = runtime
+        self.archives = images
         self.recording = Recording([])
         self.environment: dict[str, str] = {}
         self.place = Place(f"{self.name}-{runtime.name}")

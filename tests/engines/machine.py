@@ -1,6 +1,7 @@
 """What an engine needs of the machine: a directory, a network namespace, a parent cgroup."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,9 @@ class Place:
     """A directory, a network namespace with loopback, and a name for cgroups; all private to one daemon."""
 
     def __init__(self, name: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=f"pyrunc-{name}-"))
+        # mkdtemp's names may end with an underscore, and then containerd takes none for a namespace.
+        self.directory = Path(tempfile.gettempdir(), f"pyrunc-{name}-{secrets.token_hex(4)}")
+        self.directory.mkdir()
         self.directory.chmod(0o755)
         self.name = self.directory.name
         self.netns = f"/run/netns/{self.name}"

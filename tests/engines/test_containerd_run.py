@@ -1,10 +1,290 @@
-"""ctr run in its variants."""
+"""ctr run in its variants, seen from inside the container and from the host."""
 
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
 from engine import Containerd
+from machine import CGROUPS, wait_for
 
 IMAGE = "docker.io/library/busybox:latest"
+
+
+def cgroup_file(name: str, cgroup: str) -> str:
+    """A file of a cgroup, by its name in v1 or in v2, whichever the machine has."""
+    paths = [CGROUPS / cgroup / name, *CGROUPS.glob(f"*/{cgroup}/{name}")]
+    return next(path for path in paths if path.exists()).read_text().strip()
+
+
+def pid_of(ctr: Containerd, container: str) -> int:
+    lines = ctr("tasks", "list", compare=False).out.splitlines()
+    return next(int(line.split()[1]) for line in lines if line.split()[0] == container)
+
+
+def specification(ctr: Containerd, container: str) -> dict[str, object]:
+    """The OCI configuration that ctr makes by default for a command in the image."""
+    ctr("containers", "create", IMAGE, container, "sleep", "1000", compare=False)
+    spec = json.loads(ctr("containers", "info", container, compare=False).out)["Spec"]
+    ctr("containers", "delete", container, compare=False)
+    return spec
 
 
 def test_a_process_runs_with_its_exit_status_and_output(ctr: Containerd) -> None:
     runtime = ctr.runtime.path
     assert ctr("run", "--rm", "--runc-binary", runtime, IMAGE, "one", "echo", "hello").out == "hello\n"
+    # And by the name runc, found in the PATH.
+    assert ctr("run", "--rm", IMAGE, "two", "sh", "-c", "echo bad >&2; exit 7", code=7).err == "bad\n"
+    assert ctr("containers", "list", "--quiet").out == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program", "executable file not found in $PATH"),
+        ("/no/such/program", "no such file or directory"),
+        ("/etc/passwd", "permission denied"),
+    ],
+)
+def test_what_cannot_be_executed_is_named_and_nothing_is_left(
+    ctr: Containerd, command: str, said: str
+) -> None:
+    failed = ctr("run", "--rm", IMAGE, "absent", command, code=1)
+    assert said in failed.err
+    assert command in failed.err
+    assert ctr("tasks", "list", "--quiet").out == ctr("containers", "list", "--quiet").out == ""
+    assert not [*CGROUPS.glob(f"**/{ctr.place.name}/absent")]
+
+
+def test_environment_directory_mounts_and_a_read_only_root(ctr: Containerd) -> None:
+    place = ctr.place.directory
+    (place / "env").write_text("FROM_FILE=2\n")
+    (place / "shared").mkdir(exist_ok=True)
+    (place / "shared/note").write_text("from the host\n")
+    flags = [
+        *["--env", "GIVEN=1", "--env-file", str(place / "env"), "--cwd", "/var", "--read-only"],
+        *["--mount", f"type=bind,src={place}/shared,dst=/ro,options=rbind:ro"],
+        *["--mount", f"type=bind,src={place}/shared,dst=/rw,options=rbind:rw"],
+        *["--mount", "type=tmpfs,src=tmpfs,dst=/scratch,options=size=1m:mode=1700"],
+        *["--label", "a=b", "--annotation", "org.example.note=c", "--device", "/dev/fuse"],
+    ]
+    script = (
+        "echo $GIVEN $FROM_FILE; pwd; touch /etc/no; cat /ro/note; touch /ro/no; echo back > /rw/answer; "
+        "stat -c %a /scratch; df -k /scratch | tail -1; ls -l /dev; stat -c '%t,%T' /dev/fuse; "
+        "cut -d' ' -f3- /proc/self/mountinfo | cut -d' ' -f3-4 | grep -v /dev/ | sort"
+    )
+    ended = ctr("run", "--rm", *flags, IMAGE, "flags", "sh", "-c", script, ignore=r"\w{3} +\d+ \d\d:\d\d")
+    assert ended.out.startswith("1 2\n/var\nfrom the host\n")
+    assert "touch: /etc/no: Read-only file system\ntouch: /ro/no: Read-only file system" in ended.err
+    assert (place / "shared/answer").read_text() == "back\n"
+    assert "1700" in ended.out
+    assert "a,e5" in ended.out
+
+
+def test_capabilities_privilege_and_new_privileges(ctr: Containerd) -> None:
+    def status(*flags: str) -> dict[str, str]:
+        script = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status"
+        out = ctr("run", "--rm", *flags, IMAGE, "caps", "sh", "-c", script).out
+        return {line.split()[0].rstrip(":"): line.split()[1] for line in out.splitlines()}
+
+    usual = status()
+    assert usual["NoNewPrivs"] == "1"
+    assert usual["Seccomp"] == "0"
+    changed = status(
+        *["--cap-add", "CAP_SYS_PTRACE", "--cap-drop", "CAP_CHOWN", "--allow-new-privs", "--seccomp"]
+    )
+    # CAP_CHOWN is bit 0, CAP_SYS_PTRACE bit 19.
+    assert int(changed["CapEff"], 16) == int(usual["CapEff"], 16) & ~1 | 1 << 19
+    assert changed["NoNewPrivs"] == "0"
+    assert changed["Seccomp"] == "2"
+    # As far as the daemon itself has privilege: containerd gives all of its own capabilities.
+    privileged = ctr(
+        *["run", "--rm", "--privileged", IMAGE, "mighty", "sh", "-c"],
+        "grep CapEff /proc/self/status; grep -c 'sysfs.*ro,' /proc/mounts; echo 0 > /proc/sys/kernel/pid_max; "
+        "mount -t tmpfs none /tmp && echo mounted",
+    )
+    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line)
+    assert privileged.out.split()[:2] == own.split()
+    assert privileged.out.endswith("mounted\n")
+
+
+def test_seccomp_profiles(ctr: Containerd) -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}],
+    }
+    path = ctr.place.directory / "profile.json"
+    path.write_text(json.dumps(profile))
+    flags = ["--seccomp", "--seccomp-profile", str(path)]
+    refused = ctr("run", "--rm", *flags, IMAGE, "filtered", "mkdir", "/tmp/a", code=1)
+    assert "No space left on device" in refused.err
+    # containerd's default profile: no new user namespaces without CAP_SYS_ADMIN.
+    refused = ctr("run", "--rm", "--seccomp", IMAGE, "filtered", "unshare", "-U", "true", code=1)
+    assert "Operation not permitted" in refused.err
+
+
+def test_memory_and_cpu_limits(ctr: Containerd) -> None:
+    flags = ["--memory-limit", str(64 << 20), "--cpus", "0.5", "--cpu-shares", "512"]
+    ctr("run", "--detach", *flags, IMAGE, "limited", "sleep", "1000")
+    cgroup = f"{ctr.place.name}/limited"
+    if (CGROUPS / "cgroup.controllers").exists():
+        files = {"memory.max": str(64 << 20), "cpu.max": "50000 100000", "cpu.weight": "20"}
+    else:
+        files = {
+            "memory.limit_in_bytes": str(64 << 20),
+            "cpu.cfs_quota_us": "50000",
+            "cpu.cfs_period_us": "100000",
+            "cpu.shares": "512",
+        }
+    assert {name: cgroup_file(name, cgroup) for name in files} == files
+    ctr("run", "--rm", "--cpu-quota", "20000", "--cpu-period", "40000", IMAGE, "quota", "true")
+
+
+def test_a_cgroup_of_one_s_choice_or_none(ctr: Containerd) -> None:
+    name = ctr.place.name
+    ctr("run", "--detach", "--cgroup", f"/{name}/chosen/deep", IMAGE, "there", "sleep", "1000")
+    pid = pid_of(ctr, "there")
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    assert any(line.endswith(f":/{name}/chosen/deep") for line in lines)
+    ctr("tasks", "delete", "--force", "there", ignore=r"\d+")
+    assert not [*CGROUPS.glob(f"**/{name}/chosen/deep")]
+    # The empty path is no cgroup of its own for ctr; what the runtime makes of that is the same as runc.
+    ctr("run", "--detach", "--cgroup", "", IMAGE, "nowhere", "sleep", "1000")
+    pid = pid_of(ctr, "nowhere")
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    kinds = sorted({line.split(":")[2].replace("nowhere", "ID") for line in lines})
+    ctr.recording.add(("the cgroups",), None, "\n".join(kinds), "", None)
+    ctr("tasks", "delete", "--force", "nowhere", ignore=r"\d+")
+    assert not [*CGROUPS.glob("**/nowhere")]
+
+
+def test_a_user_namespace(ctr: Containerd) -> None:
+    flags = ["--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"]
+    script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; ls -ldn /etc /dev/null; touch /mine; readlink /proc/self/ns/user"
+    ended = ctr("run", "--rm", *flags, IMAGE, "mapped", "sh", "-c", script, ignore=r"user:\[\d+\]")
+    assert ended.out.split()[:7] == ["0", "100000", "65536", "0", "200000", "65536", "0"]
+    assert ended.out.split()[-1] != os.readlink("/proc/self/ns/user")
+
+
+def test_no_pivot_root(ctr: Containerd) -> None:
+    """The root is moved over instead; the container's view is the same."""
+    script = "ls /; cut -d' ' -f5 /proc/self/mountinfo | sort; cat /etc/group; pwd"
+    pivoted = ctr("run", "--rm", IMAGE, "pivoted", "sh", "-c", script).out
+    assert ctr("run", "--rm", "--no-pivot", IMAGE, "moved", "sh", "-c", script).out == pivoted
+
+
+def test_namespaces_that_exist_are_joined(ctr: Containerd) -> None:
+    network = ctr.place.netns
+    assert ctr("run", "--rm", "--net-host", IMAGE, "host", "readlink", "/proc/self/ns/net", compare=False).out
+    joined = ctr(
+        *["run", "--rm", "--with-ns", f"network:{network}", IMAGE, "joined", "stat", "-L", "-c", "%i"],
+        "/proc/self/ns/net",
+        ignore=r"\d+",
+    )
+    assert int(joined.out) == os.stat(network).st_ino
+    ctr("run", "--detach", IMAGE, "first", "sleep", "1000")
+    pid = pid_of(ctr, "first")
+    flags = [word for kind in ("ipc", "uts", "pid") for word in ("--with-ns", f"{kind}:/proc/{pid}/ns/{kind}")]
+    script = "cat /proc/1/comm; for k in ipc uts pid; do readlink /proc/self/ns/$k; done"
+    second = ctr("run", "--rm", *flags, IMAGE, "second", "sh", "-c", script, compare=False)
+    comm, *namespaces = second.out.split()
+    assert comm == "sleep"
+    assert namespaces == [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("ipc", "uts", "pid")]
+    # It was not the namespaces' first process: the first container goes on.
+    assert pid_of(ctr, "first") == pid
+    ctr("tasks", "kill", "--signal", "KILL", "first")
+    ctr(
+        *["run", "--rm", "--with-ns", f"network:{ctr.place.directory}/none", IMAGE, "third", "true"], code=1
+    )
+
+
+def test_a_directory_as_root_and_a_configuration_as_file(ctr: Containerd) -> None:
+    place = ctr.place.directory
+    root = place / "rootfs"
+    (root / "bin").mkdir(parents=True, exist_ok=True)
+    for name in ("proc", "dev", "sys", "run", "etc", "tmp"):
+        (root / name).mkdir(exist_ok=True)
+    if not (root / "bin/busybox").exists():
+        (root / "bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
+        (root / "bin/busybox").chmod(0o755)
+    ended = ctr("run", "--rm", "--rootfs", str(root), "tree", "/bin/busybox", "ls", "/")
+    assert ended.out.split() == ["bin", "dev", "etc", "proc", "run", "sys", "tmp"]
+    # What ctr of this version has no flags for comes in a specification.
+    spec = specification(ctr, "asked")
+    process = spec["process"]
+    assert isinstance(process, dict)
+    process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [50]}
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 1000, "soft": 500}]
+    process["oomScoreAdj"] = 300
+    process["args"] = [
+        *["/bin/busybox", "sh", "-c"],
+        "/bin/busybox hostname; /bin/busybox id; ulimit -Sn; ulimit -Hn; /bin/busybox cat /proc/self/oom_score_adj",
+    ]
+    spec["hostname"] = "from-a-file"
+    spec["root"] = {"path": str(root)}
+    spec["linux"]["cgroupsPath"] = f"/{ctr.place.name}/filed"  # type: ignore[index]
+    (place / "spec.json").write_text(json.dumps(spec))
+    ended = ctr("run", "--rm", "--config", str(place / "spec.json"), "filed")
+    assert ended.out.splitlines() == [
+        *["from-a-file", "uid=1000 gid=1000 groups=50", "500", "1000", "300"],
+    ]
+
+
+def test_the_pid_file_and_a_root_of_the_runtime_s_own(ctr: Containerd) -> None:
+    place = ctr.place.directory
+    flags = ["--pid-file", str(place / "pid"), "--runc-root", str(place / "runtime-root")]
+    ctr("run", "--detach", *flags, IMAGE, "rooted", "sleep", "1000")
+    pid = int((place / "pid").read_text())
+    assert pid == pid_of(ctr, "rooted")
+    # Below it a directory for each namespace of containerd, below that one for each container.
+    assert [path.name for path in (place / "runtime-root").glob("*/*")] == ["rooted"]
+    ctr("tasks", "delete", "--force", "rooted", ignore=r"\d+")
+    assert not [*(place / "runtime-root").glob("*/*")]
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process")
+
+
+def test_a_terminal(ctr: Containerd) -> None:
+    console = ctr.console("run", "--rm", "--tty", IMAGE, "terminal", "sh", lines=40, columns=100)
+    console.expect("# ")
+    console.type("tty; stty size; exit 3\n")
+    console.expect("/dev/pts/0")
+    console.expect("40 100")
+    assert console.end() == 3
+
+
+def test_rootfs_propagation(ctr: Containerd) -> None:
+    script = "grep ' / / ' /proc/self/mountinfo | grep -o 'shared:\\|master:'"
+    assert ctr("run", "--rm", "--rootfs-propagation", "rslave", IMAGE, "slave", "sh", "-c", script, code=None)
+
+
+def test_several_namespaces_of_containerd_at_once(ctr: Containerd) -> None:
+    other = f"{ctr.place.name}-other"
+
+    def elsewhere(*words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        command = [*ctr.command()[:-1], other, *words]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert code is None or ended.returncode == code, ended
+        return ended
+
+    archive = next(iter(ctr.archives))
+    elsewhere("images", "import", "--no-unpack", str(archive))
+    try:
+        ctr("run", "--detach", IMAGE, "same", "sleep", "1000")
+        elsewhere("run", "--detach", "--cgroup", f"/{ctr.place.name}/other", IMAGE, "same", "sleep", "2000")
+        first, second = [
+            set(run("tasks", "exec", "--exec-id", "x", "same", "ps").split("\n"))
+            for run in (
+                lambda *words: ctr(*words).out,
+                lambda *words: elsewhere(*words).stdout,
+            )
+        ]
+        assert any("sleep 1000" in line for line in first)
+        assert any("sleep 2000" in line for line in second)
+        ctr("tasks", "delete", "--force", "same", ignore=r"\d+")
+        assert elsewhere("tasks", "list", "--quiet").stdout == "same\n"
+    finally:
+        elsewhere("tasks", "delete", "--force", "same", code=None)
+        elsewhere("containers", "delete", "same", code=None)
+        elsewhere("images", "remove", IMAGE, code=None)
+        elsewhere("namespaces", "remove", other, code=None)
