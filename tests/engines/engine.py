@@ -256,13 +256,17 @@ class Podman(Engine):
     """podman with conmon and netavark, no daemon; all its directories are private."""
 
     name = "podman"
+    cgroup_manager = "cgroupfs"
+
+    def cgroup_parent(self) -> str:
+        return f"/{self.place.name}"
 
     def start(self) -> None:
         place = self.place.directory
         (place / "containers.conf").write_text(
             "[containers]\n"
             'default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
-            f'cgroup_parent = "/{self.place.name}"\n'
+            f'cgroup_parent = "{self.cgroup_parent()}"\n'
             '[network]\nnetwork_backend = "netavark"\n'
             f'network_config_dir = "{place}/networks"\n'
             '[engine]\nruntime = "tested"\n'
@@ -275,7 +279,7 @@ class Podman(Engine):
         return [
             *self.place.inside(),
             *["podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"],
-            *["--cgroup-manager", "cgroupfs", "--events-backend", "file"],
+            *["--cgroup-manager", self.cgroup_manager, "--events-backend", "file"],
         ]
 
     def load(self, image: Path) -> None:
