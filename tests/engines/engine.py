@@ -219,12 +219,22 @@ class Containerd(Engine):
         )
         (place / "bin").mkdir()
         (place / "bin/runc").symlink_to(self.runtime.path)
+        self._serve()
+
+    def _serve(self) -> None:
+        place = self.place.directory
         self.daemon = Daemon(
             [*self.place.inside(), "containerd", "--config", str(place / "config.toml")],
             place / "containerd.log",
             {"PATH": f"{place}/bin:{os.environ['PATH']}"},
         )
         self.daemon.wait_ready([*self.command(), "version"])
+
+    def restart(self) -> None:
+        """Ends the daemon, if it runs, and starts it again; containers go on."""
+        if self.daemon.process.poll() is None:
+            self.daemon.stop()
+        self._serve()
 
     def command(self) -> list[str]:
         # The namespace's name is also that of the cgroup above those of its containers.
