@@ -1,7 +1,9 @@
 """The life of a container: what each verb does, from the modules below to the kernel.
 
   create      create and run: a bundle becomes a container
+  companions  what a container has outside besides cgroups: devices, a seccomp agent, NOTIFY_SOCKET, resctrl
   lifecycle   start, kill, delete, pause, resume
+  damaged     delete --force of a container whose record cannot be read
   execute     exec: one more process in a container
   failed      what init reports of a process that could not be executed
   inspect     state, list, ps: only looks

@@ -199,7 +199,9 @@ def delete(rt: "Runtime", id: str, *, force: bool = False) -> None:
         except Error:
             if not force:
                 raise
-            _abandon(rt, directory)
+            from pyrunc.container import damaged
+
+            damaged.remove(rt, directory)
             return
         status = records.status(directory, record)
         if status not in ("stopped", "created") and not force and record["pid"]:
@@ -211,26 +213,6 @@ def delete(rt: "Runtime", id: str, *, force: bool = False) -> None:
         _destroy(directory, record)
     finally:
         directory.close()
-
-
-def _abandon(rt: "Runtime", directory: Directory) -> None:
-    """Removes a container whose record is damaged: which cgroups it has, and its processes in them,
-    follows from the copy of its configuration."""
-    if directory.has(records.CONFIG):
-        from pyrunc import json
-        from pyrunc.compile.cgroups import plan
-        from pyrunc.container.plan import is_rootless, unit_for
-        from pyrunc.host.cgroups import facts, members, tree
-
-        config = json.decode(directory.get(records.CONFIG).decode())
-        unit = unit_for(rt, config, directory.id)
-        cgroups = plan(
-            config, facts.layout(), directory.id, rootless=is_rootless(rt), unit=unit
-        ).record()
-        if cgroups:
-            members.kill_all(cgroups, _SIGKILL)
-            tree.destroy(cgroups)
-    directory.remove()
 
 
 def _interrupt(rt: "Runtime", id: str) -> None:

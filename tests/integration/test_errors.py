@@ -275,6 +275,19 @@ def test_a_container_with_a_broken_state_file_can_be_deleted_by_force(box: Box) 
     box.clean()
 
 
+def test_what_follows_from_the_id_goes_where_nothing_can_be_read(box: Box) -> None:
+    if box.is_runc:
+        pytest.skip("it leaves the container")
+    box.linux.pop("cgroupsPath", None)
+    pid = box.sleeping()
+    for name in ("state.json", "config.json"):
+        (box.root / box.id / name).write_text("{")
+    result = box.delete("--force").ok()
+    assert "config.json is damaged too" in result.err
+    wait_for(lambda: not alive(pid), "its end")
+    box.clean()
+
+
 def test_a_full_disk_under_the_state_directory(box: Box) -> None:
     box.root.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", box.root], check=True)

@@ -152,6 +152,21 @@ def test_a_forced_delete_takes_a_running_container_and_its_scope(box: Box, scope
 
 
 @systemd
+@pytest.mark.parametrize("named", [True, False])
+def test_a_damaged_record_does_not_keep_the_scope(box: Box, scope: str, named: bool) -> None:
+    if not named:
+        del box.linux["cgroupsPath"]
+        scope = f"pyrunc-{box.id}.scope"
+    start(box)
+    pid = box.pid()
+    (box.root / box.id / "state.json").write_text("{")
+    delete(box)
+    assert not alive(pid)
+    assert state_of(scope) == GONE
+    box.clean()
+
+
+@systemd
 @pytest.mark.shows("/annotations")
 def test_annotations_set_properties_of_the_scope(box: Box, scope: str) -> None:
     box.config["annotations"] = {

@@ -3,6 +3,7 @@
 The fake does what the kernel does with directories: a new group has its files, and rmdir(2) takes them along.
 """
 
+import json
 import os
 import posix
 import shutil
@@ -15,9 +16,11 @@ from examples import LAYOUTS, merged, ordinary
 from pyrunc.compile import rdt as compiler
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Facts, Request
+from pyrunc.container import Runtime, damaged
 from pyrunc.errors import Error
 from pyrunc.host import rdt
 from pyrunc.program.verify import verify
+from pyrunc.state import Directory
 
 DEFAULT = "L3:0=fffff;1=fffff\nMB:0=100;1=100\n"
 
@@ -142,6 +145,24 @@ def test_what_was_made_goes_when_monitoring_cannot_be_had(fake: FakeKernel, fiel
     fake.refused = "mon_groups/"
     refused(fake, "/linux/intelRdt/enableMonitoring", "(Out of RMIDs)", enableMonitoring=True, **fields)
     assert groups(fake) == set()
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"), [({"enableMonitoring": True}, set()), ({"closID": "gold"}, {"gold"})]
+)
+def test_a_damaged_record_does_not_keep_the_class_of_the_container_s_own(
+    fake: FakeKernel, fields: dict[str, Any], left: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(fake, schemata=["MB:0=50"], **fields)
+    state = Directory.make(str(fake.root / "state"), "box")
+    state.put("state.json", b"{")
+    state.put("config.json", json.dumps({"linux": {"intelRdt": fields}}).encode())
+    monkeypatch.setattr(rdt, "root", lambda: str(fake.root))
+    monkeypatch.setattr(damaged, "_cgroups", lambda *_: ())
+    damaged.remove(Runtime(str(fake.root / "state")), state)
+    state.close()
+    assert groups(fake) - {"state"} == left
+    assert list((fake.root / "state").iterdir()) == []
 
 
 def test_a_failed_creation_leaves_a_class_that_others_use_by_now(fake: FakeKernel) -> None:
