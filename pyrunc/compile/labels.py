@@ -30,8 +30,9 @@ def check(process: "dict[str, Any]", mount_label: str, *, selinux: bool) -> None
             )
 
 
-def on_exec(b: Builder, process: "dict[str, Any]", *, apparmor: bool) -> None:
-    """Asks for the profile and the label that the process has from execve(2) on.
+def on_exec(b: Builder, process: "dict[str, Any]", *, apparmor: bool) -> str:
+    """Asks for the profile and the label that the process has from execve(2) on. Returns what execve may be
+    refused for: a note for its step, "" without any.
 
     "unconfined" is what a process has without AppArmor, too.
     """
@@ -52,6 +53,9 @@ def on_exec(b: Builder, process: "dict[str, Any]", *, apparmor: bool) -> None:
         )
     if label:
         _write(b, _LABEL, ("exec",), label, f'the SELinux label "{label}" has to be one of the loaded policy')
+    asked = [f'the AppArmor profile "{profile}"'] if profile else []
+    asked += [f'the SELinux label "{label}"'] if label else []
+    return f"with {' and '.join(asked)}" if asked else ""
 
 
 def _write(b: Builder, pointer: str, names: tuple[str, ...], text: str, note: str) -> None:

@@ -183,10 +183,11 @@ def compile_process(
     look_up(b, paths, process["args"][0])
     created(b)
     b.phase = "exec"
+    switch = ""
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from pyrunc.compile import labels
 
-        labels.on_exec(b, process, apparmor=apparmor)
+        switch = labels.on_exec(b, process, apparmor=apparmor)
     b.origin = "/process/args"
     b.step("close_range", 3 + preserve_fds + listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
     if filter is not None:
@@ -202,9 +203,9 @@ def compile_process(
     result = b.slot("execve")
     for path in paths:
         if "/" in name:
-            b.step("execve", path, argv, envp, note=f'"{name}"')
+            b.step("execve", path, argv, envp, note=switch)
         else:
-            b.step("execve", path, argv, envp, tolerate=(ENOENT, ENOTDIR, EACCES), out=result)
+            b.step("execve", path, argv, envp, tolerate=(ENOENT, ENOTDIR, EACCES), out=result, note=switch)
     if "/" not in name:
         b.fail(ENOENT, note=f'"{name}": {NOT_FOUND}')
     b.release(result)

@@ -179,6 +179,12 @@ def remedy(call: str, errno: int, step: Step) -> str:
             return f"the {key} is not mapped in the container's user namespace; map it, or remove the option"
         if isinstance(key, str):
             return f'the kernel\'s file system refused the option "{key}"; correct or remove it'
+    if call == "execve" and errno in (EPERM, EACCES) and step.note:
+        # Only a process with a profile or a label has a note here (compile.labels).
+        return (
+            f"{REMEDIES[call, errno]}; or the security module forbids it {step.note}: allow it in the host's "
+            "policy (its audit log tells what is missing), or set noNewPrivileges to false if that is why"
+        )
     if call == "mount_setattr" and len(step.args) > 3:
         attr = step.args[3]
         if isinstance(attr, Data) and attr.fields and attr.fields[0] == MOUNT_ATTR_IDMAP:

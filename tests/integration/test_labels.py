@@ -36,7 +36,6 @@ def profile(box: Box) -> Iterator[str]:
 
 
 @pytest.mark.shows("/process/apparmorProfile")
-@pytest.mark.shows("/process/apparmorProfile")
 def test_the_process_is_confined_by_its_profile(box: Box, profile: str) -> None:
     box.process["apparmorProfile"] = profile
     result = box.run_script(CURRENT)
@@ -56,6 +55,34 @@ def test_exec_has_the_container_s_profile_or_the_one_it_is_given(box: Box, profi
     box.sleeping()
     assert box.exec_sh("cat /proc/self/attr/current") == f"{profile} (enforce)\n"
     assert box.exec_sh("cat /proc/self/attr/current", "--apparmor", "unconfined") == "unconfined\n"
+
+
+# May do all that a runtime does, and change to other profiles.
+RUNTIME = """
+profile {name}-runtime flags=(attach_disconnected,mediate_deleted) {{
+  file, capability, network, mount, remount, umount, pivot_root, signal, ptrace, unix,
+  change_profile -> **,
+}}
+"""
+
+
+def test_a_profile_that_may_not_be_changed_to_is_the_remedy_s_subject(box: Box, profile: str) -> None:
+    """With no_new_privs AppArmor lets nobody change to a profile that is no subset of the one before."""
+    file = box.place / "runtime-profile"
+    file.write_text(RUNTIME.format(name=box.id))
+    subprocess.run(["apparmor_parser", "-r", "-K", str(file)], check=True)
+    box.process["apparmorProfile"] = profile
+    box.process["noNewPrivileges"] = True
+    box.args("/bin/true")
+
+    def confine() -> None:
+        Path("/proc/thread-self/attr/apparmor/exec").write_text(f"exec {box.id}-runtime")
+
+    try:
+        box.run(preexec_fn=confine).failed("/process/args", "EPERM", f'profile "{box.id}"', "noNewPrivileges")
+    finally:
+        subprocess.run(["apparmor_parser", "-R", "-K", str(file)], check=True)
+    box.clean()
 
 
 def test_exec_of_a_process_file_without_a_profile_has_the_container_s(box: Box, profile: str) -> None:

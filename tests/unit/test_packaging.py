@@ -1,6 +1,8 @@
 """What is built, packed and installed."""
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +101,22 @@ def test_init_compiles_for_aarch64(tmp_path: Path) -> None:
 
 def test_init_compiles_without_warnings(tmp_path: Path) -> None:
     assert build_parts(tmp_path, f"{os.environ.get('CC', 'gcc')} -Werror").stat().st_mode & 0o111 == 0o111
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the documents tell the size on x86-64")
+@pytest.mark.parametrize(
+    ("file", "phrase"),
+    [
+        ("README.md", r"(\d+) KiB, `init`"),
+        ("docs/design.md", r"`init` is freestanding\*\* \((\d+) KiB"),
+        ("docs/security.md", r"executable of (\d+) KiB without libc"),
+    ],
+)
+def test_the_documents_tell_the_size_of_init(tmp_path: Path, file: str, phrase: str) -> None:
+    size = build_parts(tmp_path, os.environ.get("CC", "gcc")).stat().st_size
+    told = re.findall(phrase, (CHECKOUT / file).read_text())
+    assert len(told) == 1
+    assert abs(int(told[0]) * 1024 - size) < 1024
 
 
 def test_a_missing_compiler_is_one_clear_line(tmp_path: Path) -> None:
