@@ -26,12 +26,12 @@ def features(given: "Invocation") -> int:
 
 def validate(given: "Invocation") -> int:
     """`validate [BUNDLE|FILE]`: exits with 1 when the configuration is invalid."""
-    from pyrunc.config import explain
+    from pyrunc.container import check
 
     path = _path(given)
     if _is_directory(path):
         path += "/config.json"
-    violations = explain.violations(text(path))
+    violations = check.violations(text(path))
     if given.options["format"] == "json":
         write(encode([each.document() for each in violations], 2) + "\n")
     else:

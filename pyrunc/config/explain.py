@@ -7,6 +7,7 @@ values (in `rules`). Nothing here decides whether a container starts; only error
 
 import difflib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pyrunc import libraries
@@ -95,7 +96,36 @@ def violations(text: str, part: str = "") -> list[Violation]:
         found.append(Violation(message, pointer, places.of_key(pointer), severity="warning"))
     if isinstance(value, dict):
         found += _rule_violations(value, part, places)
-    found.sort(key=lambda each: (each.line, each.column))
+    return sorted_violations(found)
+
+
+def sorted_violations(found: list[Violation]) -> list[Violation]:
+    """In the order of the text."""
+    return sorted(found, key=lambda each: (each.line, each.column))
+
+
+def located(findings: Iterable[tuple[str, str, str]], value: Any, text: str) -> list[Violation]:
+    """Violations of what others have found in a configuration: severity, pointer and message of each."""
+    places = Places(text)
+    found = []
+    for severity, pointer, message in findings:
+        facts = {"severity": severity, "found": _show(_at(value, _existing(value, pointer)))}
+        found.append(Violation(message, pointer, places.of_value(pointer), **facts))
+    return found
+
+
+def _existing(value: Any, pointer: str) -> str:
+    """The pointer, or if nothing is there that of what it would be in."""
+    here, found = value, ""
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(here, list) and key.isdecimal() and int(key) < len(here):
+            here = here[int(key)]
+        elif isinstance(here, dict) and key in here:
+            here = here[key]
+        else:
+            break
+        found += "/" + part
     return found
 
 

@@ -9,6 +9,7 @@
   inspect     state, list, ps: only looks
   events      statistics and OOM events: only looks
   update      other limits for a container that exists
+  check       what is wrong with a configuration on any host (validate)
   plan        what create would do, without doing it
   record      what the state directory keeps of a container, and the status that follows from it
   foreground  waiting for a process: its signals, its terminal, its exit status

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_POINTER = "/linux/seccomp"
+POINTER = "/linux/seccomp"
 
 # seccomp_syscall_resolve_name(3): a name that libseccomp knows on no architecture. Other negative
 # numbers stand for calls that the native architecture lacks.
@@ -67,7 +67,7 @@ def compile_profile(seccomp: "dict[str, Any]") -> tuple[bytes, list[str], str]:
 
     Raises Error for a profile that has no meaning, and where there is no libseccomp.
     """
-    default = _action(seccomp, "defaultAction", "defaultErrnoRet", _POINTER)
+    default = _action(seccomp, "defaultAction", "defaultErrnoRet", POINTER)
     architectures = _architectures(seccomp)
     rules = [rule for i, call in enumerate(seccomp.get("syscalls") or ()) for rule in _rules(i, call)]
 
@@ -83,7 +83,7 @@ def compile_profile(seccomp: "dict[str, Any]") -> tuple[bytes, list[str], str]:
     if unknown:
         # A name may be any string: repr keeps it on one line.
         names = ", ".join(name if name.isidentifier() else repr(name) for name in unknown)
-        warnings.append(f"{_POINTER}/syscalls: libseccomp does not know, and rules are skipped for: {names}")
+        warnings.append(f"{POINTER}/syscalls: libseccomp does not know, and rules are skipped for: {names}")
 
     program = _generate(binding, default, architectures, known)
     # A profile's author decided on the calls that existed. What came later has to look as if the
@@ -96,7 +96,7 @@ def compile_profile(seccomp: "dict[str, Any]") -> tuple[bytes, list[str], str]:
         raise Error(
             f"the filter has {len(program) // 8} instructions and the kernel takes {_BPF_MAXINSNS}: "
             "merge or remove rules",
-            pointer=f"{_POINTER}/syscalls",
+            pointer=f"{POINTER}/syscalls",
         )
     return program, warnings, _library(binding)
 
@@ -131,7 +131,7 @@ def _architectures(seccomp: "dict[str, Any]") -> dict[int, str]:
     """The tokens of the architectures that the profile lists, with their pointers."""
     found: dict[int, str] = {}
     for i, name in enumerate(seccomp.get("architectures") or ()):
-        pointer = f"{_POINTER}/architectures/{i}"
+        pointer = f"{POINTER}/architectures/{i}"
         if name not in ARCHITECTURES:
             raise Error(
                 f"{name!r} is no seccomp architecture; there are {', '.join(ARCHITECTURES)}", pointer=pointer
@@ -141,7 +141,7 @@ def _architectures(seccomp: "dict[str, Any]") -> dict[int, str]:
 
 
 def _rules(position: int, call: "dict[str, Any]") -> list[_Rule]:
-    pointer = f"{_POINTER}/syscalls/{position}"
+    pointer = f"{POINTER}/syscalls/{position}"
     action = _action(call, "action", "errnoRet", pointer)
     comparisons = [
         _comparison(arg, f"{pointer}/args/{i}") for i, arg in enumerate(call.get("args") or ())
@@ -194,7 +194,7 @@ def _binding() -> ModuleType:
     raise Error(
         "a seccomp filter needs libseccomp and its Python bindings: install python3-seccomp, "
         "or libseccomp2 and pyseccomp",
-        pointer=_POINTER,
+        pointer=POINTER,
     )
 
 
@@ -215,7 +215,7 @@ def _generate(
     binding: ModuleType, default: int, architectures: dict[int, str], rules: list[_Rule]
 ) -> bytes:
     """The filter as libseccomp makes it. Each call that it refuses is an Error with its pointer."""
-    pointer = f"{_POINTER}/defaultAction"
+    pointer = f"{POINTER}/defaultAction"
     try:
         # The native architecture is always part of a new filter. Attributes other than the
         # optimisation only concern loading, which is init's.
@@ -235,7 +235,7 @@ def _generate(
                 conditions = [binding.Arg(*comparison) for comparison in comparisons]
                 generator.add_rule(_signed(rule.action), rule.name, *conditions)
             added += 1
-        pointer = _POINTER
+        pointer = POINTER
         if added > _TREE_FROM:
             generator.set_attr(binding.Attr.CTL_OPTIMIZE, 2)
         return _export(generator)
