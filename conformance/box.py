@@ -80,6 +80,7 @@ class Box:
         self._containers: list[Container] = []
         self._consoles: list[Console] = []
         self._calls = 0
+        self.prefix: list[str] = []  # of the runtime's command: where a case has it run
         directory.mkdir(mode=0o711)
 
     def container(self, *ops: str) -> Container:
@@ -94,11 +95,14 @@ class Box:
         self._consoles.append(found)
         return found
 
-    def call(self, *arguments: str, stdout: Any = None, timeout: float = 20) -> Result:
-        """Run the runtime. Its output goes to files: a container may keep them open."""
+    def call(
+        self, *arguments: str, stdout: Any = None, timeout: float = 20, descriptors: tuple[int, ...] = ()
+    ) -> Result:
+        """Run the runtime. Its output goes to files: a container may keep them open. It gets these
+        descriptors besides."""
         self._calls += 1
         out, err = (self.directory / f"{self._calls}.{name}" for name in ("out", "err"))
-        command = [self.runtime, "--root", str(self.root), *arguments]
+        command = [*self.prefix, self.runtime, "--root", str(self.root), *arguments]
         with out.open("wb") as out_file, err.open("wb") as err_file:
             try:
                 process = subprocess.Popen(
@@ -108,6 +112,7 @@ class Box:
                     stderr=err_file,
                     cwd=self.directory,
                     start_new_session=True,
+                    pass_fds=descriptors,
                 )
             except OSError as error:
                 raise RuntimeFailed(f"{self.runtime} cannot be run: {error.strerror}") from error
@@ -166,9 +171,12 @@ class Box:
             self.check(unchanged, not left, f"{what} is an error, but these stay: {', '.join(left)}")
         return tried
 
+    def end_containers(self) -> None:
+        for container in self._containers:
+            container.clean()
+
     def clean(self) -> None:
         for console in self._consoles:
             console.close()
-        for container in self._containers:
-            container.clean()
+        self.end_containers()
         shutil.rmtree(self.directory)

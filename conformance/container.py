@@ -137,19 +137,19 @@ class Container:
 
     # Operations
 
-    def try_create(self, *flags: str) -> Result:
+    def try_create(self, *flags: str, descriptors: tuple[int, ...] = ()) -> Result:
         self.write_config()
         pid_file = self.bundle / "pid"
         with self.stdout.open("ab") as stdout:
             arguments = ["create", "--bundle", str(self.bundle), "--pid-file", str(pid_file), *flags, self.id]
-            result = self.box.call(*arguments, stdout=stdout)
+            result = self.box.call(*arguments, stdout=stdout, descriptors=descriptors)
         if result and pid_file.exists():
             self.pid = int(pid_file.read_text())
         return result
 
-    def create(self, *flags: str) -> "Container":
+    def create(self, *flags: str, descriptors: tuple[int, ...] = ()) -> "Container":
         """Create it, and believe the runtime only after `state` says so of a process that exists."""
-        self.must(self.try_create(*flags))
+        self.must(self.try_create(*flags, descriptors=descriptors))
         state = self.state()
         if state.get("status") != "created":
             raise RuntimeFailed(f"after create, state says status {state.get('status')!r}")

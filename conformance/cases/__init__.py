@@ -7,10 +7,14 @@ from conformance.cases import (
     engines,
     features,
     hooks,
+    invalid,
     linux,
+    netdevices,
     operations,
     options,
     process,
+    resources,
+    seccomp,
 )
 
 __all__ = [
@@ -20,8 +24,12 @@ __all__ = [
     "engines",
     "features",
     "hooks",
+    "invalid",
     "linux",
+    "netdevices",
     "operations",
     "options",
     "process",
+    "resources",
+    "seccomp",
 ]

@@ -31,6 +31,7 @@ class Agent:
         self.listener.settimeout(10)
         self.state: dict[str, Any] = {}
         self.descriptors: list[int] = []
+        self.late = False  # whether descriptors came after data
         self.closed = False
 
     def receive(self) -> None:
@@ -48,6 +49,7 @@ class Agent:
                     break
                 for level, kind, value in control:
                     if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                        self.late |= bool(text)
                         self.descriptors += array.array("i", value[: len(value) // 4 * 4])
                 text += data
                 if not data:
@@ -85,7 +87,9 @@ def notifying(container: Container, path: str) -> None:
     }
 
 
-@case("seccomp.listener", "seccomp.listener-state", "seccomp.listener-descriptor")
+@case(
+    "seccomp.listener", "seccomp.listener-state", "seccomp.listener-descriptor", "seccomp.listener-rights"
+)
 def a_seccomp_agent(box: Box) -> None:
     agent = Agent(box.directory / "agent")
     try:
@@ -97,6 +101,8 @@ def a_seccomp_agent(box: Box) -> None:
         container.start()
         agent.receive()
         box.check("seccomp.listener", agent.closed, "the connection stays open")
+        good = agent.descriptors and not agent.late
+        box.check("seccomp.listener-rights", good, "no descriptor came with the first message")
         agent.listener.settimeout(0.2)
         try:
             agent.listener.accept()[0].close()

@@ -171,6 +171,50 @@ def with_capabilities(container: Container, names: list[str]) -> None:
 
 
 @case(
+    "features.annotations",
+    "features.idmap",
+    "features.memory-policy-modes",
+    "features.memory-policy-flags",
+)
+def other_parts_of_the_document(box: Box) -> None:
+    found = document(box)
+    annotations = found.get("annotations") or {}
+    good = all(key and isinstance(value, str) for key, value in annotations.items())
+    box.check("features.annotations", good, f"they are {annotations}")
+    container = box.container("stat:/idmap")
+    with_options(container, ["idmap"])
+    try:
+        mapped = container.run().op("stat:/idmap").get("uid") == 1000
+    except RuntimeFailed:
+        mapped = False
+    if mapped:
+        idmap = (((found.get("linux") or {}).get("mountExtensions") or {}).get("idmap") or {}).get("enabled")
+        box.check("features.idmap", idmap is True, f"it maps ids, and the document has {idmap}")
+    else:
+        box.not_applicable("features.idmap", "the runtime makes no id-mapped mounts")
+
+    def modes(container: Container, names: list[str]) -> None:
+        # One at a time: a container has one policy.
+        nodes = {} if names[0] in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"nodes": "0"}
+        container.linux["memoryPolicy"] = {"mode": names[0], **nodes}
+
+    def flags(container: Container, names: list[str]) -> None:
+        container.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0", "flags": names[:1]}
+
+    # Not every kernel knows all of them: recognised is what is refused by the kernel only, if at all.
+    new = {"MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY", "MPOL_F_NUMA_BALANCING"}
+    for requirement, key, change in (
+        ("features.memory-policy-modes", "modes", modes),
+        ("features.memory-policy-flags", "flags", flags),
+    ):
+        names = [name for name in part(found, "linux", "memoryPolicy", key) if name not in new]
+        for name in names:
+            recognised(box, requirement, [name], change)
+        if not names:
+            recognised(box, requirement, [], change)
+
+
+@case(
     "features.hooks",
     "features.mount-options",
     "features.mount-options-own",

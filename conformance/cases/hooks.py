@@ -161,7 +161,7 @@ def a_failing_create_container_hook(box: Box) -> None:
     fails_at_create(box, "createContainer", "hooks.create-container-fails")
 
 
-@case("hooks.start-container-fails")
+@case("hooks.start-container-fails", "hooks.failure-of-start-destroys", "hooks.failure-of-start-poststop")
 def a_failing_start_container_hook(box: Box) -> None:
     container = prepared(box)
     container.hook("startContainer", "failing", status=1)
@@ -170,12 +170,14 @@ def a_failing_start_container_hook(box: Box) -> None:
     box.check("hooks.start-container-fails", result.code not in (0, None), "start is no error")
     container.ended()
     box.equal("hooks.start-container-fails", container.labels(), ["failing"], "what ran")
+    after_a_failing_start(box, "startContainer")
 
 
-@case("hooks.poststart-fails")
+@case("hooks.poststart-fails", "hooks.failure-of-start-destroys", "hooks.failure-of-start-poststop")
 def a_failing_poststart_hook(box: Box) -> None:
     container = box.container().runs("hold")
     container.hook("poststart", "failing", status=1)
+    container.hook("poststart", "next")
     container.create()
     result = container.call("start")
     box.check(
@@ -184,6 +186,24 @@ def a_failing_poststart_hook(box: Box) -> None:
         f"start is no error; {container.labels()} ran",
     )
     box.check("hooks.poststart-fails", wait_gone(container), "its process goes on")
+    after_a_failing_start(box, "poststart")
+
+
+def after_a_failing_start(box: Box, kind: str) -> None:
+    """runtime.md, "Lifecycle": it goes on with the destruction of the container and its poststop hooks."""
+    container = prepared(box)
+    container.hook(kind, "failing", status=1)
+    container.hook("poststop", "poststop")
+    result = container.try_create()
+    if result:
+        container.call("start")
+    wait_gone(container)
+    labels = container.labels()
+    left = container.left_behind()
+    destroyed = "failing" in labels and not left
+    box.check("hooks.failure-of-start-destroys", destroyed, f"{kind}: these stay: {', '.join(left)}")
+    ran = "failing" in labels and "poststop" in labels
+    box.check("hooks.failure-of-start-poststop", ran, f"after {kind}, poststop is not run")
 
 
 def wait_gone(container: Container) -> bool:
@@ -193,14 +213,18 @@ def wait_gone(container: Container) -> bool:
     return container.gone()
 
 
-@case("hooks.poststop-fails")
+@case("hooks.poststop-fails", "hooks.poststop-warning")
 def a_failing_poststop_hook(box: Box) -> None:
     container = box.container()
     container.hook("poststop", "failing", status=1)
     container.hook("poststop", "next")
     container.create().start()
     container.ended()
-    container.call("delete")  # whether it then says that all went well is not said
+    said = container.call("delete")  # whether it then says that all went well is not said
+    if said.err.strip():
+        box.check("hooks.poststop-warning", True)
+    else:
+        box.not_applicable("hooks.poststop-warning", "the runtime does not show it, as it may")
     box.equal("hooks.poststop-fails", container.labels(), ["failing", "next"], "what ran")
     left = container.left_behind()
     box.check("hooks.poststop-fails", not left, f"these stay: {', '.join(left)}")

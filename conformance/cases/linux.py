@@ -1,4 +1,4 @@
-"""config-linux.md: namespaces, devices, sysctl, seccomp, propagation, masked and read-only paths."""
+"""config-linux.md: namespaces, devices, sysctl, propagation, masked and read-only paths, and the like."""
 
 import errno
 import os
@@ -23,7 +23,6 @@ FILES = {
     "time": "time",
 }
 MOUNTINFO = "read:/proc/self/mountinfo"
-ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 FIRST_ID, IDS = 100000, 65536
 
 
@@ -247,91 +246,6 @@ def kernel_parameters(box: Box) -> None:
         box.equal("sysctl", Path(path).read_text(), before[name], f"the host's {name}")
 
 
-def filtered(box: Box, default: dict[str, object], *rules: dict[str, object]) -> Container:
-    container = box.container(
-        "call:personality:0xffffffff", "call:getpriority:0:0", "call:sethostname:0:999999", "call:sched_yield"
-    )
-    container.process["noNewPrivileges"] = True
-    container.linux["seccomp"] = {**default, "syscalls": list(rules)}
-    if platform.machine() in ARCHITECTURES:
-        container.linux["seccomp"]["architectures"] = [ARCHITECTURES[platform.machine()]]
-    return container
-
-
-ALLOW: dict[str, object] = {"defaultAction": "SCMP_ACT_ALLOW"}
-
-
-@case("seccomp.errno-default", "seccomp.errno", "seccomp.args")
-def seccomp_rules(box: Box) -> None:
-    container = filtered(
-        box,
-        ALLOW,
-        {"names": ["sched_yield"], "action": "SCMP_ACT_ERRNO"},
-        {"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV},
-        {
-            "names": ["personality"],
-            "action": "SCMP_ACT_ERRNO",
-            "errnoRet": errno.ENOTTY,
-            "args": [{"index": 0, "value": 0xFFFFFFFF, "op": "SCMP_CMP_EQ"}],
-        },
-    )
-    container.process["args"].append("call:personality:0")
-    report = container.run()
-    box.equal("seccomp.errno-default", report.op("call:sched_yield")["errno"], errno.EPERM, "the errno")
-    box.equal("seccomp.errno", report.op("call:getpriority:0:0")["errno"], errno.EXDEV, "the errno")
-    box.equal(
-        "seccomp.args",
-        report.op("call:personality:0xffffffff")["errno"],
-        errno.ENOTTY,
-        "the errno of the call with these arguments",
-    )
-    box.equal(
-        "seccomp.args", report.op("call:personality:0")["errno"], 0, "the errno of the call with others"
-    )
-
-
-NEEDED = """
-access arch_prctl brk capget capset chdir clock_gettime clone clone3 close close_range connect dup dup2 dup3
-epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve execveat exit exit_group faccessat faccessat2
-fchdir fcntl fstat fstatfs futex getcwd getdents64 getegid geteuid getgid getgroups getpid getppid getrandom
-getresgid getresuid getrlimit gettid getuid ioctl kill lseek lstat madvise mmap mprotect mremap munmap
-nanosleep newfstatat open openat openat2 personality pipe2 poll ppoll prctl pread64 prlimit64 pselect6
-pwrite64 read readlink readlinkat readv recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask
-rt_sigreturn rt_sigtimedwait sched_getaffinity sched_yield seccomp select sendmsg sendto set_robust_list
-set_tid_address setgid setgroups sethostname setresgid setresuid setsid setuid sigaltstack socket stat
-statfs statx tgkill umask uname unlinkat wait4 waitid write writev
-"""
-
-
-@case("seccomp.default-errno")
-def seccomp_default(box: Box) -> None:
-    # getpriority is not among these, which are what the probe and runtimes need once the filter is there.
-    allowed: dict[str, object] = {"names": NEEDED.split(), "action": "SCMP_ACT_ALLOW"}
-    container = filtered(box, {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.EL2HLT}, allowed)
-    report = container.run()
-    box.equal("seccomp.default-errno", report.op("call:getpriority:0:0")["errno"], errno.EL2HLT, "the errno")
-    box.equal(
-        "seccomp.default-errno", report.op("call:sched_yield")["errno"], 0, "the errno of what is allowed"
-    )
-
-
-@case("seccomp.errno-unsupported")
-def seccomp_errno_that_an_action_cannot_have(box: Box) -> None:
-    def rule(container: Container, **more: int) -> None:
-        container.linux["seccomp"] = {
-            **ALLOW,
-            "syscalls": [{"names": ["getpriority"], "action": "SCMP_ACT_KILL_PROCESS", **more}],
-        }
-
-    box.refused(
-        "seccomp.errno-unsupported",
-        rule,
-        lambda bad: rule(bad, errnoRet=errno.EXDEV),
-        "errnoRet with SCMP_ACT_KILL_PROCESS",
-        at_start=True,
-    )
-
-
 @case("rootfs-propagation")
 def propagation_of_the_root(box: Box) -> None:
     for wanted in ("private", "slave", "shared", "unbindable"):
@@ -395,14 +309,20 @@ def the_execution_domain(box: Box) -> None:
     )
 
 
-@case("memory-policy", "memory-policy.invalid")
+@case("memory-policy", "memory-policy.flags", "memory-policy.invalid")
 def the_memory_policy(box: Box) -> None:
     if not Path("/proc/self/numa_maps").exists():
         raise NotApplicable("this kernel has no memory policies")
     container = box.container("read:/proc/self/numa_maps")
     container.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
     found = container.run().op("read:/proc/self/numa_maps").get("value", "")
-    box.check("memory-policy", " bind:0 " in found, f"its memory has {sorted({*found.split()[1::9]})}")
+    policies = sorted({line.split()[1] for line in found.splitlines()})
+    box.check("memory-policy", "bind:0" in policies, f"its memory has {policies}")
+    container = box.container("read:/proc/self/numa_maps")
+    container.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}
+    found = container.run().op("read:/proc/self/numa_maps").get("value", "")
+    policies = sorted({line.split()[1] for line in found.splitlines()})
+    box.check("memory-policy.flags", "bind=static:0" in policies, f"its memory has {policies}")
     box.refused(
         "memory-policy.invalid",
         lambda good: good.linux.update(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0"}),
@@ -410,3 +330,37 @@ def the_memory_policy(box: Box) -> None:
         "an unknown mode",
         at_start=True,
     )
+
+
+@case("intel-rdt.no-resctrl", "errors.unchanged")
+def cache_allocation_without_resctrl(box: Box) -> None:
+    if any(line.split(" - ")[1].startswith("resctrl ") for line in open("/proc/self/mountinfo")):
+        raise NotApplicable("this machine has a mounted resctrl file system")
+    box.refused(
+        "intel-rdt.no-resctrl",
+        plain,
+        lambda bad: bad.linux.update(intelRdt={"closID": "conformance"}),
+        "intelRdt without a mounted resctrl file system",
+        "errors.unchanged",
+    )
+
+
+LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+
+
+@case("runtime-linux.links", "runtime-linux.descriptors")
+def links_and_descriptors(box: Box) -> None:
+    extra = os.open("/dev/null", os.O_RDONLY)
+    try:
+        given = f"readlink:/proc/self/fd/{extra}"
+        container = box.container(given, *[f"readlink:/dev/{name}" for name in LINKS])
+        container.create(descriptors=(extra,))
+        container.start()
+        report = container.report()
+    finally:
+        os.close(extra)
+    for name, target in LINKS.items():
+        found = report.op(f"readlink:/dev/{name}").get("value")
+        box.equal("runtime-linux.links", found, f"/proc/self/fd{target}", f"the target of /dev/{name}")
+    found = report.op(given)["errno"]
+    box.equal("runtime-linux.descriptors", found, errno.ENOENT, "the errno of one that the runtime was given")

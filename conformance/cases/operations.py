@@ -6,7 +6,7 @@ import os
 from conformance.box import Box
 from conformance.container import Container
 from conformance.host import mount_points, wait
-from conformance.model import RuntimeFailed, case
+from conformance.model import MET, RuntimeFailed, case
 
 
 def plain(container: Container) -> None:
@@ -38,6 +38,9 @@ def stopped(box: Box) -> Container:
     "start.runs",
     "kill.status",
     "annotations.unknown",
+    "scope.operations",
+    "operations.supported",
+    "query-state.returns",
 )
 def state_through_the_lifecycle(box: Box) -> None:
     container = box.container().runs("hold")
@@ -78,6 +81,13 @@ def state_through_the_lifecycle(box: Box) -> None:
     )
     for state in (created, running):
         box.equal("state.pid", state.get("pid"), container.pid, "the pid")
+    for state in (created, running, ended):
+        missing = {"ociVersion", "id", "status", "bundle"} - set(state)
+        box.check("query-state.returns", not missing, f"the state has no {', '.join(sorted(missing))}")
+    container.delete()
+    # All five operations were made on it by who made it, and none was an error.
+    box.check("operations.supported", True)
+    box.check("scope.operations", True)
 
 
 @case("kill.status")
@@ -116,6 +126,9 @@ def missing_arguments_and_unknown_ids(box: Box) -> None:
         )
     result = box.call("create", "--bundle", str(container.bundle))
     box.check("create.no-arguments", result.code not in (0, None), "create without an id is no error")
+    # Where the bundle is the working directory by default, that is none: it has no config.json.
+    result = box.call("create", unknown)
+    box.check("create.no-arguments", result.code not in (0, None), "create without a bundle is no error")
     if container.state().get("status") != "running":
         raise RuntimeFailed("these errors had an effect on a container that they are not about")
     container.stop()
@@ -266,6 +279,16 @@ def kill_of_a_created_container(box: Box) -> None:
     container.ended()
     box.equal("kill.created", container.state().get("status"), "stopped", "the status")
     box.check("kill.created", not container.labels(), "the program ran")
+
+
+@case("delete.created")
+def delete_of_a_created_container(box: Box) -> None:
+    container = box.container().runs("hold").create()
+    box.check("delete.created", not container.call("delete"), "delete of a created container is no error")
+    if box.observations[-1].status == MET:
+        box.equal("delete.created", container.state().get("status"), "created", "the status after it")
+        container.start().report()
+        container.stop()
 
 
 @case("delete.running")

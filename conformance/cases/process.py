@@ -210,7 +210,7 @@ def a_console_size_without_a_terminal(box: Box) -> None:
     box.check("process.console-size-ignored", not report["terminal"], "there is a terminal")
 
 
-@case("process.capabilities-warning")
+@case("process.capabilities-warning", "warnings.continue")
 def a_capability_that_cannot_be_granted(box: Box) -> None:
     container = box.container()
     for names in container.process["capabilities"].values():
@@ -219,7 +219,11 @@ def a_capability_that_cannot_be_granted(box: Box) -> None:
     container.must(result)
     container.start()
     container.report()
-    box.check("process.capabilities-warning", "CAP_NO_SUCH" in result.err, f"it says {result.err!r}")
+    box.check("warnings.continue", True)
+    if "CAP_NO_SUCH" in result.err:
+        box.check("process.capabilities-warning", True)
+    else:
+        box.not_applicable("process.capabilities-warning", "the runtime does not show it, as it may")
 
 
 @case("process.scheduler", "process.scheduler-invalid", "process.exec-cpu-affinity")

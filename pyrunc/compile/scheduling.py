@@ -224,7 +224,7 @@ def _memory_policy(b: Builder, policy: "dict[str, Any]") -> None:
     mode = MEMORY_POLICIES[policy["mode"]]
     for name in policy.get("flags") or ():
         mode |= MEMORY_POLICY_FLAGS[name]
-    text: str = policy["nodes"]
+    text: str = policy.get("nodes", "")
     b.origin = "/linux/memoryPolicy"
     note = f"for {policy['mode']}"
     if text.strip(" ,"):

@@ -183,8 +183,8 @@ def _let_die(directory: Directory, record: "dict[str, Any]") -> None:
 
 
 def delete(rt: "Runtime", id: str, *, force: bool = False) -> None:
-    """Removes a stopped or created container, with force a running one too. Raises NotFound when
-    there is none, but not with force."""
+    """Removes a stopped container, with force any (runtime.md, "Delete"). Raises NotFound when there is
+    none, but not with force."""
     if force:
         _interrupt(rt, id)
     try:
@@ -204,7 +204,7 @@ def delete(rt: "Runtime", id: str, *, force: bool = False) -> None:
             damaged.remove(rt, directory)
             return
         status = records.status(directory, record)
-        if status not in ("stopped", "created") and not force and record["pid"]:
+        if status != "stopped" and not force and record["pid"]:
             raise Error(
                 f"cannot delete the container {id}, which is {status}: stop it first, or use --force"
             )

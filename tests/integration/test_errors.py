@@ -197,6 +197,7 @@ def test_a_file_that_is_no_program(box: Box) -> None:
         ("/linux/devices", [{"path": "/dev/x", "type": "q"}], ["/linux/devices/0"]),
         ("/linux/devices", [{"path": "/dev/x", "type": "c"}], ["/linux/devices/0", "major"]),
         ("/process/oomScoreAdj", 5000, ["/process/oomScoreAdj"]),
+        ("/annotations", {"": "x"}, ["/annotations/", "empty"]),
     ],
 )
 def test_a_value_without_sense_is_refused(box: Box, pointer: str, value: Any, words: list[str]) -> None:

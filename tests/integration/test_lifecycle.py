@@ -129,11 +129,15 @@ def test_delete_of_a_running_container_is_refused_and_changes_nothing(box: Box) 
     assert alive(pid)
 
 
-def test_delete_of_a_created_container_works_without_force(box: Box) -> None:
-    """runtime.md wants stopped; runc kills a created one, and engines count on it."""
+@pytest.mark.beyond_runc("kills it")
+def test_delete_of_a_created_container_needs_force(box: Box) -> None:
+    """runtime.md, "Delete": of what is not stopped it is an error without effect."""
     box.create().ok()
     pid = box.pid()
-    box.delete().ok()
+    box.delete().failed("created", "--force")
+    assert box.status() == "created"
+    assert alive(pid)
+    box.delete("--force").ok()
     assert not alive(pid)
     box.clean()
 

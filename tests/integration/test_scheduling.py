@@ -293,6 +293,8 @@ def test_cpus_that_are_not_there_fail_exec(box: Box) -> None:
         ({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}, "prefer=relative:0"),
         ({"mode": "MPOL_LOCAL", "nodes": ""}, "local"),
         ({"mode": "MPOL_DEFAULT", "nodes": ""}, "default"),
+        ({"mode": "MPOL_LOCAL"}, "local"),
+        ({"mode": "MPOL_DEFAULT"}, "default"),
     ],
 )
 def test_memory_policy(box: Box, policy: dict[str, Any], seen: str) -> None:

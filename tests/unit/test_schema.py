@@ -48,7 +48,7 @@ STRICTER = [
     ("/linux/timeOffsets/.*", "additionalProperties", "config.md: an unsupported value is an error"),
     ("/linux/timeOffsets", "additionalProperties", "config.md: an unsupported value is an error"),
     ("/linux/devices/.*", "anyOf", "config-linux.md: major and minor are required but for FIFOs"),
-    ("/linux/memoryPolicy", "required", "config-linux.md: mode and nodes are required"),
+    ("/linux/memoryPolicy", "required", "config-linux.md: mode is required"),
     ("/linux/personality", "required", "config-linux.md: domain is required"),
     ("/linux/resources/devices/.*/(type|access)", "enum|pattern", "config-linux.md: a, c, b; r, w, m"),
     ("/linux/resources/blockIO/weightDevice/.*", "anyOf", "config-linux.md: one of them is required"),

@@ -1,0 +1,125 @@
+"""Values that the text calls invalid, each beside a valid one in the same bundle (see its "Valid values")."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from conformance.box import Box
+from conformance.container import Container
+from conformance.model import RuntimeFailed, case
+
+Change = Callable[[Container], object]
+MAPPINGS = [{"containerID": 0, "hostID": 1000, "size": 100}]
+MASKED = "/proc/keys"
+
+
+class Value(NamedTuple):
+    """What to set to show that the runtime takes the valid value, and that it refuses the other."""
+
+    requirement: str
+    what: str
+    good: Change
+    bad: Change
+
+
+def hook(timeout: int) -> Change:
+    return lambda container: container.hook("createRuntime", "hook", timeout=timeout)
+
+
+def seccomp(*names: str) -> Change:
+    rule = {"names": list(names), "action": "SCMP_ACT_ERRNO"}
+    return lambda container: container.linux.update(
+        seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    )
+
+
+def listener(**more: str) -> Change:
+    return lambda container: container.linux.update(seccomp={"defaultAction": "SCMP_ACT_ALLOW", **more})
+
+
+def mapped(*kinds: str) -> Change:
+    def change(container: Container) -> None:
+        container.mount("/mapped", "none", str(container.rootfs / "bin"), "rbind", "idmap")
+        container.config["mounts"][-1].update(dict.fromkeys(kinds, MAPPINGS))
+
+    return change
+
+
+def namespace(path: str) -> Change:
+    return lambda container: container.namespace("ipc", path)
+
+
+def top(**values: Any) -> Change:
+    return lambda container: container.config.update(values)
+
+
+def linux(**values: Any) -> Change:
+    return lambda container: container.linux.update(values)
+
+
+def process(**values: Any) -> Change:
+    return lambda container: container.process.update(values)
+
+
+VALUES = (
+    Value(
+        "config.oci-version",
+        "an ociVersion that is no version",
+        top(ociVersion="1.0.2"),
+        top(ociVersion="one"),
+    ),
+    Value(
+        "root.required",
+        "a configuration without root",
+        top(),
+        lambda container: container.config.pop("root"),
+    ),
+    Value("process.cwd-absolute", "a relative cwd", process(cwd="/tmp"), process(cwd="tmp")),
+    Value("process.args-empty", "an empty args", process(), process(args=[])),
+    Value("hooks.timeout-positive", "a timeout of 0", hook(10), hook(0)),
+    Value("annotations.key", "an empty key", top(annotations={"a": "b"}), top(annotations={"": "b"})),
+    Value("annotations.value", "a number", top(annotations={"a": "1"}), top(annotations={"a": 1})),
+    Value("namespaces.path-absolute", "a relative path", namespace("/proc/self/ns/ipc"), namespace("ipc")),
+    Value("seccomp.names", "a rule without names", seccomp("getpriority"), seccomp()),
+    Value("personality.flags", "a flag", linux(personality={"domain": "LINUX", "flags": []}),
+          linux(personality={"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]})),
+    Value("masked-paths.absolute", "a relative path", linux(maskedPaths=[MASKED]),
+          linux(maskedPaths=[MASKED[1:]])),
+    Value("readonly-paths.absolute", "a relative path", linux(readonlyPaths=[MASKED]),
+          linux(readonlyPaths=[MASKED[1:]])),
+)  # fmt: skip
+
+
+@case(*(value.requirement for value in VALUES), "errors.unchanged")
+def values_that_are_invalid(box: Box) -> None:
+    for value in VALUES:
+        try:
+            box.refused(
+                value.requirement, value.good, value.bad, value.what, "errors.unchanged", at_start=True
+            )
+        except RuntimeFailed as error:
+            box.check(value.requirement, False, str(error))
+
+
+@case("mounts.mappings-together")
+def mappings_of_one_kind(box: Box) -> None:
+    control = box.container()
+    mapped("uidMappings", "gidMappings")(control)
+    if not control.try_create():
+        box.not_applicable("mounts.mappings-together", "the runtime makes no id-mapped mounts")
+        return
+    control.must(control.call("delete", "--force"))
+    for kind in ("uidMappings", "gidMappings"):
+        box.refused(
+            "mounts.mappings-together", mapped("uidMappings", "gidMappings"), mapped(kind), f"{kind} alone"
+        )
+
+
+@case("seccomp.listener-metadata")
+def metadata_for_nobody(box: Box) -> None:
+    box.refused(
+        "seccomp.listener-metadata",
+        listener(listenerPath=str(box.directory / "nobody"), listenerMetadata="data"),
+        listener(listenerMetadata="data"),
+        "listenerMetadata without listenerPath",
+        at_start=True,
+    )
