@@ -224,7 +224,7 @@ def test_an_unusual_but_valid_id_works(box: Box, id: str) -> None:
     box.run(id=id).ok()
     box.create(id=id).ok()
     assert box.state(id)["id"] == id
-    box.delete(id=id).ok()
+    box.delete("--force", id=id).ok()
 
 
 @pytest.mark.beyond_runc("needs a short --root as well, but for a FIFO only")
