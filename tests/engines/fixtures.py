@@ -50,6 +50,15 @@ def busybox(image_directory: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def getting_started(image_directory: Path) -> Path:
+    """The archive of the image `docker/getting-started`."""
+    try:
+        return images.getting_started(image_directory)
+    except images.Unavailable as reason:
+        pytest.skip(f"{reason} (scripts/test downloads it)")
+
+
+@pytest.fixture(scope="session")
 def recordings() -> Recordings:
     """By test and its parameters, then by runtime."""
     return {}
@@ -92,7 +101,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def docker_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from running(Docker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
+    yield from running(Docker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip", "curl")
 
 
 @pytest.fixture
@@ -101,6 +110,14 @@ def docker(
 ) -> Iterator[Engine]:
     """Docker, with the image `busybox`; called as `docker("run", "--rm", "busybox", "id")`."""
     yield from recorded(docker_engine, request, recordings)
+
+
+@pytest.fixture
+def docker_with_page(docker: Docker, getting_started: Path) -> Docker:
+    """Docker, with the image `docker/getting-started` too."""
+    if not docker("images", "--quiet", "docker/getting-started", compare=False).out:
+        docker.load(getting_started)
+    return docker
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -25,6 +26,7 @@ FILES = {
 PAGE = "<!doctype html>\n<title>Getting started</title>\n<h1>The page of docker/getting-started</h1>\n"
 NGINX_CONF = """\
 daemon off;
+user www-data;
 error_log /dev/stderr;
 pid /run/nginx.pid;
 events {}
@@ -33,6 +35,14 @@ http {
   server { listen 80; root /usr/share/nginx/html; }
 }
 """
+
+
+#: Where scripts/test keeps what it has downloaded.
+DOWNLOADS = Path(os.environ.get("TOOLS", "/var/cache/pyrunc-tests"))
+
+
+class Unavailable(Exception):
+    """What an image is made of is not to be had on this machine."""
 
 
 class Layer:
@@ -92,6 +102,8 @@ class Layer:
     def libraries(self, program: Path) -> None:
         """The shared libraries that `ldd` names, where it names them."""
         listing = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+        if "not found" in listing:
+            raise Unavailable(f"{program} needs libraries that are not installed here: {listing}")
         for path in re.findall(r"(/\S+) \(0x", listing):
             self.file(path.lstrip("/"), Path(path).read_bytes(), 0o755)
 
@@ -125,24 +137,35 @@ def busybox(directory: Path) -> Path:
     return layer.write(directory / "busybox.tar", "busybox:latest", {"Cmd": ["sh"]})
 
 
+def nginx(directory: Path) -> Path:
+    """Debian's nginx: installed, downloaded by scripts/test, or downloaded now."""
+    installed = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if installed is not None:
+        return Path(installed)
+    tree = directory / "nginx"
+    tree.mkdir()
+    packages = sorted(DOWNLOADS.glob("nginx_*.deb"))
+    if not packages:
+        # As root, apt-get hands downloads to the user _apt, who cannot write here.
+        command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "nginx"]
+        try:
+            ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(f"nginx is not installed, and cannot be downloaded: {error}") from error
+        packages = sorted(tree.glob("nginx_*.deb"))
+        if not packages:
+            raise Unavailable(f"nginx is not installed, and \"{' '.join(command)}\" said: {ended.stderr}")
+    subprocess.run(["dpkg", "-x", packages[-1], tree], check=True)
+    return tree / "usr/sbin/nginx"
+
+
 def getting_started(directory: Path) -> Path:
     """The image `docker/getting-started:latest`: nginx, which serves `PAGE` on port 80."""
-    packages = directory / "packages"
-    packages.mkdir()
-    # As root, apt-get hands downloads to the user _apt, who cannot write here.
-    subprocess.run(
-        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "nginx"],
-        cwd=packages,
-        check=True,
-        capture_output=True,
-    )
-    tree = directory / "nginx"
-    for package in packages.iterdir():
-        subprocess.run(["dpkg", "-x", package, tree], check=True)
+    program = nginx(directory)
     layer = Layer()
     layer.busybox()
-    layer.file("usr/sbin/nginx", (tree / "usr/sbin/nginx").read_bytes(), 0o755)
-    layer.libraries(tree / "usr/sbin/nginx")
+    layer.file("usr/sbin/nginx", program.read_bytes(), 0o755)
+    layer.libraries(program)
     layer.file("etc/nginx/nginx.conf", NGINX_CONF.encode())
     layer.file("usr/share/nginx/html/index.html", PAGE.encode())
     for name in ("var/log/nginx", "var/lib/nginx"):

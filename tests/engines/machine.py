@@ -32,8 +32,12 @@ class Place:
 
     def fetch(self, url: str) -> str:
         """What an HTTP server at an address of the network namespace answers."""
-        command = [*self.inside(), "busybox", "wget", "-q", "-T", "10", "-O", "-", url]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        # Retried until the server listens. Static busybox cannot look up the protocol's port.
+        patience = ["--retry", "20", "--retry-delay", "0", "--retry-all-errors", "--max-time", "10"]
+        command = [*self.inside(), "curl", "--silent", "--show-error", "--fail", *patience, url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def close(self) -> None:
         """Removes it; what is still mounted is unmounted first, so that no other file system is emptied."""
