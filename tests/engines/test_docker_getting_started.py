@@ -1,7 +1,7 @@
 """The walk of Docker's getting-started page, as a person types it.
 
-With PYRUNC_TRANSCRIPT=FILE in the environment the walk under pyrunc is written to FILE: docs/getting-started.md
-shows it.
+With PYRUNC_TRANSCRIPT=FILE in the environment the walk under pyrunc is written to FILE:
+docs/getting-started.md shows it.
 """
 
 import os
@@ -101,7 +101,12 @@ def test_the_flags_may_be_one_word(walk: Walk) -> None:
     assert walk.docker("port", container).out == "80/tcp -> 0.0.0.0:80\n80/tcp -> :::80\n"
     # While the first one has the port, a second one is told so, and is not left behind half made.
     refused = walk.docker(
-        "run", "-dp", "80:80", "docker/getting-started", code=125, ignore=r"endpoint \w+ \(\w+\)|\b[0-9a-f]{64}"
+        "run",
+        "-dp",
+        "80:80",
+        "docker/getting-started",
+        code=125,
+        ignore=r"endpoint \w+ \(\w+\)|\b[0-9a-f]{64}",
     )
     assert "port is already allocated" in refused.err
     assert walk.docker("rm", "--force", container[:12]).out == f"{container[:12]}\n"
