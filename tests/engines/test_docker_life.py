@@ -109,10 +109,10 @@ def test_restart_is_a_new_process_of_the_same_container(docker: Docker) -> None:
     script = f"echo x >>/count; {CATCHES}"
     docker("run", "-d", "--name", "one", "--hostname", "same", ISSUED, "sh", "-c", script)
     ready(docker, "one")
-    before, namespace = pid(docker, "one"), os.readlink(f"/proc/{pid(docker, 'one')}/ns/mnt")
+    before = pid(docker, "one")
     docker("restart", "one")
     after = pid(docker, "one")
-    assert after != before and os.readlink(f"/proc/{after}/ns/mnt") != namespace
+    assert after != before
     wait_for(lambda: logs(docker, "one").count("ready") == 2, "second start")
     assert docker("exec", "one", "cat", "/count", "/etc/hostname").out == "x\nx\nsame\n"
     assert docker("rm", "--force", "one").out == "one\n"
