@@ -11,7 +11,7 @@ import termios
 import time
 from pathlib import Path
 
-from machine import Daemon, Place
+from machine import PATIENCE, Daemon, Place
 from record import Recording
 
 MINUTE = 60.0
@@ -139,7 +139,7 @@ class Engine:
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             env={**os.environ, **self.environment},
         )
         out, err = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+#: A factor for time limits, which an emulated machine sets.
+PATIENCE = float(os.environ.get("PYRUNC_PATIENCE", "1"))
 
 
 class Place:
@@ -66,7 +68,7 @@ def mounted_below(directory: str) -> list[str]:
 
 
 def wait_for(ready: Callable[[], object], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while not ready():
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
         time.sleep(0.05)
@@ -106,7 +108,7 @@ class Daemon:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(30)
+            self.process.wait(30 * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
