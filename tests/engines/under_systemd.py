@@ -52,6 +52,9 @@ class SystemdDocker(Docker):
         self.configuration = {
             "exec-opts": ["native.cgroupdriver=systemd"],
             "cgroup-parent": slice_of(self),
+            # Networks are not the subject, and their modules not everywhere.
+            "bridge": "none",
+            "iptables": False,
         }
         super().start()
 
@@ -92,7 +95,7 @@ def systemd_docker_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
 def systemd_docker(
     systemd_docker_engine: SystemdDocker, request: pytest.FixtureRequest, recordings: Recordings
 ) -> Iterator[Engine]:
-    """Docker whose containers are scopes."""
+    """Docker whose containers are scopes, with --network none."""
     yield from recorded(systemd_docker_engine, request, recordings)
 
 
