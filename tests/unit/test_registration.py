@@ -1,39 +1,21 @@
 """scripts/check-registration: engines' files, good and bad, and what it says of them."""
 
-import argparse
 import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts/check-registration"
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from registration.common import Check, Unreadable  # noqa: E402
-from registration.engines import ENGINES  # noqa: E402
-
-FEATURES = {"ociVersionMin": "1.0.0", "ociVersionMax": "1.3.0", "linux": {"cgroup": {"systemd": True}}}
+from registered import ENGINES, FEATURES, SCRIPT, Unreadable, look, stand_in
 
 Text = Callable[..., str]
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Path:
-    """A runtime as far as it is asked."""
-    path = tmp_path / "pyrunc"
-    (tmp_path / "features").write_text(json.dumps(FEATURES))
-    path.write_text(
-        "#!/bin/sh\n"
-        f'case $1 in --version) echo "pyrunc 0";; features) cat {tmp_path}/features;; *) exit 3;; esac\n'
-    )
-    path.chmod(0o755)
-    return path
+    return stand_in(tmp_path)
 
 
 @pytest.fixture
@@ -51,11 +33,7 @@ def checked(tmp_path: Path, command: Path) -> Text:
         else:
             place = tmp_path / ("daemon.json" if engine == "docker" else f"{engine}.toml")
             place.write_text(text)
-        given = argparse.Namespace(
-            runtime=name, files_only=not daemon, containerd_socket=daemon, crio_socket=None
-        )
-        given.systemd = "yes" if systemd else "no"
-        return "\n".join(ENGINES[engine](Check(given), place).lines)
+        return "\n".join(look(engine, place, systemd=systemd, name=name, daemon=daemon).lines)
 
     return check
 
