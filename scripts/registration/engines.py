@@ -191,7 +191,7 @@ def podman(check: Check, file: Path) -> Findings:
     check.command(found, next((each for each in paths if os.path.exists(each)), *paths[:1]), driver=driver)
     if check.name not in engine.get("runtime_supports_json", ["crun", "runc", "kata", "runsc", "krun"]):
         found.note(
-            f'runtime_supports_json does not name "{check.name}", so that Podman shows less of its errors'
+            f'runtime_supports_json does not name "{check.name}", which doubles names in error messages'
         )
     default = engine.get("runtime")
     if default and os.path.isabs(default):

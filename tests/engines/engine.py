@@ -206,10 +206,10 @@ class Containerd(Engine):
 
     name = "containerd"
 
-    def start(self) -> None:
+    def configuration_text(self) -> str:
+        """config.toml."""
         place = self.place.directory
-        self.socket = place / "containerd.sock"
-        (place / "config.toml").write_text(
+        return (
             "version = 2\n"
             f'root = "{place}/root"\n'
             f'state = "{place}/state"\n'
@@ -217,6 +217,11 @@ class Containerd(Engine):
             f'[grpc]\n  address = "{self.socket}"\n'
             f'[ttrpc]\n  address = "{self.socket}.ttrpc"\n'
         )
+
+    def start(self) -> None:
+        place = self.place.directory
+        self.socket = place / "containerd.sock"
+        (place / "config.toml").write_text(self.configuration_text())
         (place / "bin").mkdir()
         (place / "bin/runc").symlink_to(self.runtime.path)
         self._serve()

@@ -28,13 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", params=["pyrunc", "runc"])
-def runtime(request: pytest.FixtureRequest) -> Runtime:
+def runtime(request: pytest.FixtureRequest, tested: Runtime) -> Runtime:
     if request.param == "pyrunc":
-        return Runtime("pyrunc", shlex.split(os.environ["PYRUNC"])[0])
+        return tested
     path = shutil.which("runc")
     if path is None:
         pytest.skip("runc is not installed, so nothing is compared with it")
     return Runtime("runc", path)
+
+
+@pytest.fixture(scope="session")
+def tested() -> Runtime:
+    """The runtime under test, for tests that have nothing to compare."""
+    return Runtime("pyrunc", shlex.split(os.environ["PYRUNC"])[0])
 
 
 @pytest.fixture(scope="session")

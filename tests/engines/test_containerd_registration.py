@@ -1,4 +1,4 @@
-"""containerd with the config.toml that docs/engines.md shows, and what scripts/check-registration says of it."""
+"""containerd with the config.toml of docs/engines.md, and what scripts/check-registration says of it."""
 
 import subprocess
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from documented import check, shown
-from engine import Containerd, Runtime
+from engine import Containerd, Engine, Runtime
 from fixtures import running
 
 FILE = "/etc/containerd/config.toml"
@@ -30,8 +30,8 @@ class RegisteredContainerd(Containerd):
 
 
 @pytest.fixture(scope="module")
-def registered(tested: Runtime) -> Iterator[RegisteredContainerd]:
-    yield from running(RegisteredContainerd, tested, [], "containerd", "ctr", "nsenter", "ip")  # type: ignore[misc]
+def registered(tested: Runtime) -> Iterator[Engine]:
+    yield from running(RegisteredContainerd, tested, [], "containerd", "ctr", "nsenter", "ip")
 
 
 def test_the_shown_config_toml_registers_pyrunc_and_a_change_asks_for_a_restart(

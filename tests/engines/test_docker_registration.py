@@ -1,4 +1,4 @@
-"""dockerd with the daemon.json that docs/engines.md shows, and what scripts/check-registration says of it."""
+"""dockerd with the daemon.json of docs/engines.md, and what scripts/check-registration says of it."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from documented import check, shown
-from engine import Docker, Runtime
+from engine import Docker, Engine, Runtime
 from fixtures import running
 from machine import wait_for
 
@@ -22,8 +22,8 @@ class RegisteredDocker(Docker):
 
 
 @pytest.fixture(scope="module")
-def registered(tested: Runtime, busybox: Path) -> Iterator[RegisteredDocker]:
-    yield from running(RegisteredDocker, tested, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")  # type: ignore[misc]
+def registered(tested: Runtime, busybox: Path) -> Iterator[Engine]:
+    yield from running(RegisteredDocker, tested, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
 
 
 def test_the_shown_daemon_json_registers_pyrunc_and_a_change_asks_for_a_reload(

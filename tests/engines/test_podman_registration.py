@@ -1,11 +1,11 @@
-"""podman with the containers.conf that docs/engines.md shows, and what scripts/check-registration says of it."""
+"""podman with the containers.conf of docs/engines.md, and what scripts/check-registration says of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from documented import check, shown
-from engine import Podman, Runtime
+from engine import Engine, Podman, Runtime
 from fixtures import running
 
 
@@ -20,9 +20,9 @@ class RegisteredPodman(Podman):
 
 
 @pytest.fixture(scope="module")
-def registered(tested: Runtime, busybox: Path) -> Iterator[RegisteredPodman]:
+def registered(tested: Runtime, busybox: Path) -> Iterator[Engine]:
     programs = ("podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
-    yield from running(RegisteredPodman, tested, [busybox], *programs)  # type: ignore[misc]
+    yield from running(RegisteredPodman, tested, [busybox], *programs)
 
 
 def test_the_shown_containers_conf_makes_pyrunc_the_runtime(
