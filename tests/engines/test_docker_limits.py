@@ -15,30 +15,10 @@ SYS_RESOURCE = 1 << CAPABILITIES["SYS_RESOURCE"]
 
 def test_limits_are_in_the_cgroup(docker: Docker) -> None:
     docker(
-        *[
-            "run",
-            "--detach",
-            "--name",
-            "one",
-            "--memory",
-            "64m",
-            "--memory-reservation",
-            "32m",
-            "--memory-swap",
-            "128m",
-        ],
-        *[
-            "--cpus",
-            "0.5",
-            "--cpu-shares",
-            "512",
-            "--cpuset-cpus",
-            "0",
-            "--cpuset-mems",
-            "0",
-            "--pids-limit",
-            "20",
-        ],
+        *["run", "--detach", "--name", "one", "--memory", "64m", "--memory-reservation", "32m"],
+        *["--memory-swap", "128m"],
+        *["--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "--cpuset-mems", "0"],
+        *["--pids-limit", "20"],
         *["--oom-score-adj", "300", ISSUED, "sleep", "1000"],
     )
     pid = pid_of(docker, "one")

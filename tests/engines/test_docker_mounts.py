@@ -75,16 +75,8 @@ def test_bind_mounts_of_directories_and_files(docker: Docker) -> None:
         "cat /rw/one /file; echo of the container > /rw/two; touch /ro/x; echo x > /file; rmdir /only/below"
     )
     ended = docker(
-        *[
-            "run",
-            "--rm",
-            "--volume",
-            f"{files}:/rw",
-            "--volume",
-            f"{files}:/ro:ro",
-            "--volume",
-            f"{files}/one:/file:ro",
-        ],
+        *["run", "--rm", "--volume", f"{files}:/rw", "--volume", f"{files}:/ro:ro"],
+        *["--volume", f"{files}/one:/file:ro"],
         *["--mount", f"type=bind,source={files},target=/only,readonly", ISSUED, "sh", "-c", script],
         code=1,
     )

@@ -38,15 +38,8 @@ def test_names_and_kernel_parameters(docker: Docker) -> None:
     """
     assert docker("run", "--rm", *words, ISSUED, "sh", "-c", script).out.splitlines() == [
         *["one", "one", "example.org", "far.example.org", "one.example.org one"],
-        *[
-            "search example.org",
-            "nameserver 10.4.5.6",
-            "options ndots:2",
-            "0",
-            "99",
-            "4096",
-            "02:42:ac:11:00:99",
-        ],
+        *["search example.org", "nameserver 10.4.5.6", "options ndots:2", "0", "99", "4096"],
+        *["02:42:ac:11:00:99"],
     ]
 
 
