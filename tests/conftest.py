@@ -66,7 +66,12 @@ class Machine:
         return ["mount " + line.split(maxsplit=2)[2] for line in lines]
 
     def cgroups(self) -> list[str]:
-        return [f"cgroup {directory}" for directory, _, _ in os.walk("/sys/fs/cgroup")]
+        # os.walk calls itself for each level, and cgroups can be nested deeper than Python's stack.
+        found = subprocess.run(
+            ["find", "/sys/fs/cgroup", "-type", "d"],
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return [f"cgroup {directory}" for directory in os.fsdecode(found.stdout).splitlines()]
 
     def processes(self) -> list[str]:
         """Processes that the tests started, that run from a memfd as init does, or that are contained."""

@@ -177,11 +177,10 @@ def cgroup_of(pid: int, controller: str) -> Path:
 
 def cgroups_named(name: str) -> list[str]:
     """Directories of cgroups whose path holds name, in any hierarchy."""
-    found = []
-    for root in cgroup_roots():
-        for directory, names, _ in os.walk(root):
-            found += [os.path.join(directory, n) for n in names if name in n]
-    return found
+    # Not os.walk, which calls itself for each level: a container nests its cgroups as deep as it likes.
+    command = ["find", *cgroup_roots(), "-mindepth", "1", "-type", "d", "-name", f"*{name}*"]
+    found = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return os.fsdecode(found.stdout).splitlines()
 
 
 def pids_in_cgroups(name: str) -> list[int]:
