@@ -241,8 +241,8 @@ def _give(directory: str, uid: int) -> None:
 def destroy(record: "dict[str, Any]") -> None:
     """Removes the container's cgroups with those below them, but none above.
 
-    Its processes have been killed; for their end this waits. What is absent already is no error.
-    Raises Error where processes remain in one.
+    Its processes have been killed; for their end this waits, and kills who has escaped. What is absent
+    already is no error. Raises Error where processes remain in one.
     """
     if record["driver"] == "systemd" and not _has_ended(record):
         from pyrunc.host.cgroups import systemd
