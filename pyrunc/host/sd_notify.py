@@ -63,9 +63,13 @@ class Proxy:
         except FileNotFoundError:
             pass
         self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
-        self._socket.bind(path)
-        # Any user in the container may be the service's.
-        posix.chmod(path, 0o777)
+        # Any user in the container may be the service's. Not by chmod(2), which would follow a link that
+        # whoever can write the container's mount has put in its place.
+        mask = posix.umask(0)
+        try:
+            self._socket.bind(path)
+        finally:
+            posix.umask(mask)
         self.fd = self._socket.fileno()
 
     def ready(self) -> bool:

@@ -147,9 +147,8 @@ def test_an_existing_empty_cgroup_takes_new_limits_in_whatever_order_they_fit(pl
 
 def test_a_cgroup_with_processes_or_frozen_is_refused(planned: Planner) -> None:
     record = planned().record()
-    with process("sleep", "1000", record=record) as sleeper:
-        with pytest.raises(Error, match=str(sleeper.pid)):
-            planned()
+    with process("sleep", "1000", record=record) as sleeper, pytest.raises(Error, match=str(sleeper.pid)):
+        planned()
     members.freeze(record)
     with pytest.raises(Error, match="frozen"):
         planned()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import time
@@ -191,6 +192,46 @@ def test_a_missing_working_directory_is_not_made_outside(box: Box) -> None:
     box.process["cwd"] = "/link/made"
     box.run()
     assert list(outside.iterdir()) == []
+    box.clean()
+
+
+def test_nothing_is_written_into_an_image_that_lacks_nothing(box: Box) -> None:
+    """CVE-2025-24965: a file that the runtime writes into the image lands where its links lead."""
+    for place in [mount["destination"] for mount in box.mounts] + ["/run/notify"]:
+        (box.rootfs / place[1:]).mkdir(parents=True, exist_ok=True)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(box.place / "manager"))
+    subprocess.run(["mount", "--bind", box.rootfs, box.rootfs], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", box.rootfs], check=True)
+    try:
+        box.script("echo up; echo down >/etc/passwd")
+        # runc does not end before the service is ready.
+        result = box.run(env={} if box.is_runc else {"NOTIFY_SOCKET": str(box.place / "manager")})
+        assert result.out == "up\n"
+        assert "Read-only file system" in result.err
+    finally:
+        manager.close()
+        subprocess.run(["umount", box.rootfs], check=True)
+    box.clean()
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_standard_streams_are_not_the_image_s_dev_null(box: Box, detach: bool) -> None:
+    """CVE-2026-88265: /dev/null of a hostile /dev, opened by path as standard input or output."""
+    (box.rootfs / "bait").write_text("bait")
+    hostile = box.place / "dev"
+    hostile.mkdir()
+    (hostile / "null").symlink_to("/bait")
+    box.mounts[:] = [m for m in box.mounts if not m["destination"].startswith("/dev")]
+    box.mount("/dev", source=str(hostile))
+    box.linux["maskedPaths"] = []
+    box.script("cat; echo changed")
+    result = box.run(*(["-d"] if detach else [])).ok()
+    if detach:
+        box.wait_status("stopped")
+    assert (box.rootfs / "bait").read_text() == "bait"
+    assert "bait" not in box.last_out.read_text() + box.last_err.read_text(), result
+    box.delete("--force")
     box.clean()
 
 
