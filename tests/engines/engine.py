@@ -206,6 +206,9 @@ class Containerd(Engine):
 
     name = "containerd"
 
+    #: containerd's; empty is the name of the place.
+    namespace = ""
+
     def configuration_text(self) -> str:
         """config.toml."""
         place = self.place.directory
@@ -243,7 +246,7 @@ class Containerd(Engine):
 
     def command(self) -> list[str]:
         # The namespace's name is also that of the cgroup above those of its containers.
-        return ["ctr", "--address", str(self.socket), "--namespace", self.place.name]
+        return ["ctr", "--address", str(self.socket), "--namespace", self.namespace or self.place.name]
 
     def load(self, image: Path) -> None:
         self("images", "import", "--no-unpack", str(image))

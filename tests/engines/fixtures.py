@@ -9,6 +9,7 @@ from pathlib import Path
 
 import images
 import pytest
+from cri import Cri, unavailable
 from engine import Containerd, Docker, Engine, Podman, Runtime, missing
 from record import Recording, compare, listed
 
@@ -139,6 +140,22 @@ def ctr(
 ) -> Iterator[Engine]:
     """containerd's ctr, with the image `docker.io/library/busybox:latest`."""
     yield from recorded(containerd_engine, request, recordings)
+
+
+@pytest.fixture(scope="session")
+def cri_engine(runtime: Runtime, busybox: Path, image_directory: Path) -> Iterator[Engine]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    yield from running(Cri, runtime, [busybox, images.pause(image_directory)])
+
+
+@pytest.fixture
+def cri(
+    cri_engine: Cri, request: pytest.FixtureRequest, recordings: Recordings
+) -> Iterator[Engine]:
+    """containerd's CRI plugin, with the images `docker.io/library/busybox:latest` and `…/pause:latest`."""
+    yield from recorded(cri_engine, request, recordings)
 
 
 @pytest.fixture(scope="session")

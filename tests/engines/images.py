@@ -159,6 +159,14 @@ def nginx(directory: Path) -> Path:
     return tree / "usr/sbin/nginx"
 
 
+def pause(directory: Path) -> Path:
+    """The image `pause:latest`, which does nothing: what holds a pod's namespaces."""
+    layer = Layer()
+    layer.busybox()
+    waits = ["/bin/sh", "-c", "while :; do sleep 1000; done"]
+    return layer.write(directory / "pause.tar", "pause:latest", {"Entrypoint": waits})
+
+
 def getting_started(directory: Path) -> Path:
     """The image `docker/getting-started:latest`: nginx, which serves `PAGE` on port 80."""
     program = nginx(directory)

@@ -65,7 +65,7 @@ def events(ctr: Containerd) -> Iterator[Path]:
 
 def test_exec_with_exit_status_user_directory_and_terminal(ctr: Containerd) -> None:
     ctr("run", "--detach", IMAGE, "base", "sleep", "1000")
-    look = ctr.shell("id; pwd; grep -c . /proc/self/cgroup; exit 5")
+    look = ctr.shell("id; pwd; grep -c . /proc/self/cgroup; (exit 5)")
     ended = ctr(
         *["tasks", "exec", "--exec-id", "one", "--user", "bob", "--cwd", "/var", "base", *look], code=5
     )

@@ -1,0 +1,360 @@
+"""containerd as Kubernetes drives it: its CRI plugin, with the runtime as BinaryName, called over gRPC.
+
+The interface is described in cri.proto, which is compiled when the tests start; requests and answers are
+dictionaries of its fields. A pod's cgroups, network (Debian's CNI plugins), logs and runtime's root are in
+the engine's place.
+"""
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from engine import Containerd, missing
+from machine import wait_for
+
+PLUGINS = "/usr/lib/cni"
+BUSYBOX = "docker.io/library/busybox:latest"
+PAUSE = "docker.io/library/pause:latest"
+#: Of the pods' network, which is behind a bridge in containerd's network namespace.
+GATEWAY = "10.89.7.1"
+
+Fields = dict[str, Any]
+
+
+def unavailable() -> str | None:
+    """Why there are no tests of CRI here, if so."""
+    for package in ("grpc", "grpc_tools"):
+        if find_spec(package) is None:
+            return f"not installed: {package}, a Python package"
+    plugins = [f"{PLUGINS}/{name}" for name in ("bridge", "host-local", "loopback", "portmap")]
+    return missing("containerd", "ctr", "nsenter", "ip", "iptables", *plugins)
+
+
+class Refused(Exception):
+    """A call that was answered with a gRPC status."""
+
+    def __init__(self, code: str, details: str) -> None:
+        super().__init__(f"{code}: {details}")
+        self.code = code
+        self.details = details
+
+
+class Client:
+    """Calls of the CRI over a Unix socket, with dictionaries of fields."""
+
+    def __init__(self, socket: Path) -> None:
+        import grpc
+        from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+        from grpc_tools import protoc
+
+        self.grpc = grpc
+        self.json_format = json_format
+        with tempfile.NamedTemporaryFile() as compiled:
+            here = Path(__file__).parent
+            words = ["protoc", f"-I{here}", f"--descriptor_set_out={compiled.name}", "cri.proto"]
+            assert protoc.main(words) == 0
+            files = descriptor_pb2.FileDescriptorSet.FromString(Path(compiled.name).read_bytes())
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.Add(file)
+        self.channel = grpc.insecure_channel(f"unix://{socket}")
+        self.methods = {}
+        for service in ("RuntimeService", "ImageService"):
+            descriptor = pool.FindServiceByName(f"runtime.v1.{service}")
+            for method in descriptor.methods:
+                request = message_factory.GetMessageClass(method.input_type)
+                answer = message_factory.GetMessageClass(method.output_type)
+                call = self.channel.unary_unary(
+                    f"/runtime.v1.{service}/{method.name}",
+                    request_serializer=request.SerializeToString,
+                    response_deserializer=answer.FromString,
+                )
+                self.methods[method.name] = (call, request)
+
+    def __call__(self, method: str, fields: Fields, timeout: float) -> Fields:
+        call, request = self.methods[method]
+        try:
+            answer = call(self.json_format.ParseDict(fields, request()), timeout=timeout)
+        except self.grpc.RpcError as error:
+            raise Refused(error.code().name, error.details()) from None
+        said: Fields = self.json_format.MessageToDict(answer, preserving_proto_field_name=True)
+        return said
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+class Cri(Containerd):
+    """containerd with its CRI plugin, and the runtime as its only one, by two names."""
+
+    name = "cri"
+    namespace = "k8s.io"
+
+    def start(self) -> None:
+        place = self.place.directory
+        (place / "cni").mkdir()
+        network = {
+            "type": "bridge",
+            "bridge": "cri0",
+            "isGateway": True,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": "10.89.7.0/24", "gateway": GATEWAY}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+                "dataDir": str(place / "addresses"),
+            },
+        }
+        ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+        configuration = {"cniVersion": "0.4.0", "name": "tests", "plugins": [network, ports]}
+        (place / "cni/10-tests.conflist").write_text(json.dumps(configuration))
+        super().start()
+        self.client = Client(self.socket)
+        wait_for(self._is_ready, f"ready state of the CRI plugin ({self.daemon.tail()})")
+
+    def _is_ready(self) -> bool:
+        try:
+            status = self.client("Status", {}, 10)
+        except Refused:  # not listening, or not initialised yet
+            return False
+        return all(condition.get("status", False) for condition in status["status"]["conditions"])
+
+    def configuration_text(self) -> str:
+        place = self.place.directory
+        plugin = '[plugins."io.containerd.grpc.v1.cri"'
+
+        def handler(name: str) -> str:
+            return (
+                f'{plugin}.containerd.runtimes.{name}]\n  runtime_type = "io.containerd.runc.v2"\n'
+                f'{plugin}.containerd.runtimes.{name}.options]\n'
+                f'  BinaryName = "{self.runtime.path}"\n  Root = "{place}/{name}"\n'
+            )
+
+        return (
+            super().configuration_text().replace(', "io.containerd.grpc.v1.cri"', "")
+            + f'{plugin}]\n  sandbox_image = "{PAUSE}"\n'
+            # Not less than the daemon's own: lowering it takes CAP_SYS_RESOURCE.
+            + "  restrict_oom_score_adj = true\n  netns_mounts_under_state_dir = true\n"
+            + f'{plugin}.cni]\n  bin_dir = "{PLUGINS}"\n  conf_dir = "{place}/cni"\n'
+            + f'{plugin}.containerd]\n  default_runtime_name = "usual"\n'
+            + handler("usual")
+            + handler("special")
+        )
+
+    def load(self, image: Path) -> None:
+        self("images", "import", str(image))
+
+    def call(
+        self,
+        method: str,
+        *,
+        refused: str | None = None,
+        seconds: float = 60,
+        compare: bool = True,
+        ignore: str | None = None,
+        **fields: Any,
+    ) -> Fields:
+        """The answer to a call, or the `details` of its refusal. Both are compared, without times."""
+        told = {key: value for key, value in fields.items() if key != "sandbox_config"}
+        words = (method, json.dumps(told))
+        times = rf'"\d{{19}}"|cni-[-0-9a-f]{{36}}{f"|{ignore}" if ignore else ""}'
+        try:
+            answer = self.client(method, fields, seconds)
+        except Refused as error:
+            if compare:
+                self.recording.add(words, None, "", str(error), times)
+            if error.code != refused:
+                raise
+            return {"details": error.details}
+        if compare:
+            self.recording.add(words, None, json.dumps(answer, indent=1, sort_keys=True), "", times)
+        assert refused is None, f"{method}: {answer}"
+        return answer
+
+    def pod(self, name: str, handler: str = "", **linux: Any) -> "Pod":
+        """A running pod; `linux` are fields of LinuxPodSandboxConfig, and some of PodSandboxConfig."""
+        keys = ("hostname", "port_mappings", "dns_config")
+        own: Fields = {key: linux.pop(key) for key in keys if key in linux}
+        logs = self.place.directory / "logs" / name
+        logs.mkdir(parents=True, exist_ok=True)
+        config: Fields = {
+            "metadata": {"name": name, "uid": f"uid-{name}", "namespace": "default"},
+            "hostname": name,
+            "log_directory": str(logs),
+            "labels": {"app": name},
+            "annotations": {"example.org/note": "kept"},
+            "linux": {"cgroup_parent": f"/{self.place.name}/pod-{name}", **linux},
+            **own,
+        }
+        return Pod(self, config, handler)
+
+    def clean(self) -> None:
+        for pod in self.call("ListPodSandbox", compare=False).get("items", []):
+            self.call("StopPodSandbox", pod_sandbox_id=pod["id"], compare=False)
+            self.call("RemovePodSandbox", pod_sandbox_id=pod["id"], compare=False)
+
+    def stop(self) -> None:
+        if hasattr(self, "client"):
+            self.client.close()
+        super().stop()
+
+
+class Pod:
+    """A pod sandbox."""
+
+    def __init__(self, cri: Cri, config: Fields, handler: str) -> None:
+        self.cri = cri
+        self.config = config
+        answer = cri.call("RunPodSandbox", config=config, runtime_handler=handler)
+        self.id = answer["pod_sandbox_id"]
+
+    def status(self) -> Fields:
+        answer = self.cri.call("PodSandboxStatus", pod_sandbox_id=self.id, ignore=r'"ip": ".*"')
+        status: Fields = answer["status"]
+        return status
+
+    def container(self, name: str, *command: str, **config: Any) -> "Container":
+        """A started container."""
+        return self.created(name, *command, **config).start()
+
+    def created(self, name: str, *command: str, **config: Any) -> "Container":
+        """`config` are fields of ContainerConfig, `security` and `resources` those of its `linux`."""
+        linux = {"security_context": config.pop("security", {}), "resources": config.pop("resources", {})}
+        whole: Fields = {
+            "metadata": {"name": name},
+            "image": {"image": BUSYBOX},
+            "command": list(command),
+            "log_path": f"{name}.log",
+            "linux": linux,
+            **config,
+        }
+        answer = self.cri.call(
+            "CreateContainer", pod_sandbox_id=self.id, config=whole, sandbox_config=self.config
+        )
+        return Container(self, name, answer["container_id"])
+
+    def stop(self) -> None:
+        self.cri.call("StopPodSandbox", pod_sandbox_id=self.id)
+
+    def remove(self) -> None:
+        self.cri.call("RemovePodSandbox", pod_sandbox_id=self.id)
+
+
+class Container:
+    def __init__(self, pod: Pod, name: str, container_id: str) -> None:
+        self.pod = pod
+        self.cri = pod.cri
+        self.name = name
+        self.id = container_id
+
+    def start(self) -> Self:
+        self.cri.call("StartContainer", container_id=self.id)
+        return self
+
+    def sync(self, *command: str, code: int = 0, ignore: str | None = None, timeout: int = 0) -> str:
+        """What a command in the container prints; what it ends with is `code`."""
+        answer = self.cri.call(
+            "ExecSync", container_id=self.id, cmd=list(command), timeout=timeout, compare=False
+        )
+        out = base64.b64decode(answer.get("stdout", "")).decode()
+        err = base64.b64decode(answer.get("stderr", "")).decode()
+        self.cri.recording.add(("ExecSync", *command), answer.get("exit_code", 0), out, err, ignore)
+        assert answer.get("exit_code", 0) == code, (command, answer, out, err)
+        return out + err
+
+    def shell(self, script: str, code: int = 0, ignore: str | None = None) -> str:
+        return self.sync(*self.cri.shell(script), code=code, ignore=ignore)
+
+    def status(self) -> Fields:
+        status: Fields = self.cri.call("ContainerStatus", container_id=self.id)["status"]
+        return status
+
+    def pid(self) -> int:
+        answer = self.cri.call("ContainerStatus", container_id=self.id, verbose=True, compare=False)
+        return int(json.loads(answer["info"]["info"])["pid"])
+
+    def ended(self) -> Fields:
+        """Its status once it has ended."""
+
+        def state() -> bool:
+            answer = self.cri.call("ContainerStatus", container_id=self.id, compare=False)
+            return bool(answer["status"].get("state") == "CONTAINER_EXITED")
+
+        wait_for(state, f"end of {self.name}")
+        return self.status()
+
+    def log(self) -> list[tuple[str, str]]:
+        """The lines of its log, each with the name of its stream."""
+        path = Path(self.pod.config["log_directory"], f"{self.name}.log")
+        lines = [line.split(" ", 3) for line in path.read_text().splitlines()]
+        return [(stream, text) for _, stream, _, text in lines]
+
+    def stop(self, timeout: int = 0) -> float:
+        """Seconds that it took."""
+        before = time.monotonic()
+        self.cri.call("StopContainer", container_id=self.id, timeout=timeout)
+        return time.monotonic() - before
+
+    def remove(self) -> None:
+        self.cri.call("RemoveContainer", container_id=self.id)
+
+    def stream(self, *command: str, tty: bool = False, stdin: str = "") -> tuple[str, str, Fields]:
+        """What a command prints on stdout and stderr, and its status, over the streaming server.
+
+        It is a websocket (RFC 6455) with Kubernetes' protocol v4.channel.k8s.io: each message begins with the
+        number of its channel, 0 to 3 for stdin, stdout, stderr and the status at the end.
+        """
+        request: Fields = {"cmd": list(command), "stdin": True, "stdout": True, "tty": tty, "stderr": not tty}
+        answer = self.cri.call("Exec", container_id=self.id, compare=False, **request)
+        url = urlsplit(answer["url"])
+        reach = [*self.cri.place.inside(), "busybox", "nc", str(url.hostname), str(url.port)]
+        connection = subprocess.Popen(reach, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert connection.stdin is not None
+        assert connection.stdout is not None
+        try:
+            key = base64.b64encode(os.urandom(16)).decode()
+            head = [
+                f"GET {url.path} HTTP/1.1",
+                f"Host: {url.netloc}",
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                f"Sec-WebSocket-Key: {key}",
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Protocol: v4.channel.k8s.io",
+            ]
+            connection.stdin.write("\r\n".join([*head, "", ""]).encode())
+            if stdin:
+                typed = b"\0" + stdin.encode()
+                # Final and binary; masked, as all of a client, with zeros.
+                connection.stdin.write(struct.pack("!BBI", 0x82, 0x80 | len(typed), 0) + typed)
+            connection.stdin.flush()
+            assert b" 101 " in connection.stdout.readline()
+            while connection.stdout.readline() != b"\r\n":
+                pass
+            channels = {1: b"", 2: b"", 3: b""}
+            while (message := self._message(connection.stdout)) is not None:
+                if message:
+                    channels[message[0]] += message[1:]
+            return channels[1].decode(), channels[2].decode(), json.loads(channels[3])
+        finally:
+            connection.kill()
+            connection.communicate()
+
+    @staticmethod
+    def _message(stream: Any) -> bytes | None:
+        """The next message of a server, or None at the end."""
+        head = stream.read(2)
+        if len(head) < 2 or head[0] & 0xF == 8:
+            return None
+        length = head[1]
+        if length == 126:
+            (length,) = struct.unpack("!H", stream.read(2))
+        content: bytes = stream.read(length)
+        return content
