@@ -103,6 +103,10 @@ class Engine:
         """The words before those of a test."""
         raise NotImplementedError
 
+    def arguments(self, words: tuple[str, ...]) -> list[str]:
+        """The words of a test, with what they need in a private place."""
+        return list(words)
+
     def stop(self) -> None:
         """Ends what `start` started."""
 
@@ -135,7 +139,7 @@ class Engine:
         expression for the parts of it that are new each time.
         """
         ended = subprocess.run(  # noqa: PLW1510 - it is looked at below
-            [*self.command(), *words],
+            [*self.command(), *self.arguments(words)],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -151,7 +155,8 @@ class Engine:
 
     def console(self, *words: str, lines: int = 24, columns: int = 80) -> Console:
         """Runs the engine's command on a terminal; what it prints is not compared."""
-        return Console([*self.command(), *words], {**os.environ, **self.environment}, lines, columns)
+        command = [*self.command(), *self.arguments(words)]
+        return Console(command, {**os.environ, **self.environment}, lines, columns)
 
 
 class Docker(Engine):
@@ -206,6 +211,8 @@ class Containerd(Engine):
 
     name = "containerd"
 
+    #: Where its shim puts the runtime's state, in a directory for each namespace.
+    ROOT = Path("/run/containerd/runc")
     #: containerd's; empty is the name of the place.
     namespace = ""
 
@@ -248,6 +255,13 @@ class Containerd(Engine):
         # The namespace's name is also that of the cgroup above those of its containers.
         return ["ctr", "--address", str(self.socket), "--namespace", self.namespace or self.place.name]
 
+    def arguments(self, words: tuple[str, ...]) -> list[str]:
+        # ctr leaves the FIFOs of detached processes.
+        for verb in (["run"], ["tasks", "start"], ["tasks", "exec"]):
+            if list(words[: len(verb)]) == verb:
+                return [*verb, "--fifo-dir", str(self.place.directory / "fifo"), *words[len(verb) :]]
+        return list(words)
+
     def load(self, image: Path) -> None:
         self("images", "import", "--no-unpack", str(image))
 
@@ -262,6 +276,11 @@ class Containerd(Engine):
 
     def stop(self) -> None:
         self.daemon.stop()
+        # The runtime's root of each namespace, in which its cache may stay and no container.
+        for root in self.ROOT.glob(f"{self.place.name}*"):
+            left = [path.name for path in root.iterdir() if path.name != "@seccomp"]
+            shutil.rmtree(root)
+            assert not left, f"the runtime still knows {left}"
 
     def clean(self) -> None:
         for task in self("tasks", "list", "--quiet", compare=False).out.split():

@@ -257,7 +257,8 @@ def test_the_pid_file_and_a_root_of_the_runtime_s_own(ctr: Containerd) -> None:
 def test_a_terminal(ctr: Containerd) -> None:
     console = ctr.console("run", "--rm", "--tty", IMAGE, "terminal", "sh", lines=40, columns=100)
     console.expect("# ")
-    console.type("tty; stty size; exit 3\n")
+    # ctr gives the terminal its size a moment after the start.
+    console.type("tty; while ! stty size | grep 40; do usleep 10000; done; exit 3\n")
     console.expect("/dev/pts/0")
     console.expect("40 100")
     assert console.end() == 3
