@@ -5,29 +5,27 @@ from pathlib import Path
 
 import pytest
 from engine import Docker
-from look import CAPABILITIES, bounding, cgroup, limit, pid_of, unified
+from look import CAPABILITIES, bounding, cgroup, limit, unified
 from machine import CGROUPS
+from runs import run, script, start
 
-ISSUED = "busybox"
 MIB = 1 << 20
 SYS_RESOURCE = 1 << CAPABILITIES["SYS_RESOURCE"]
 
 
 def test_limits_are_in_the_cgroup(docker: Docker) -> None:
-    docker(
-        *["run", "--detach", "--name", "one", "--memory", "64m", "--memory-reservation", "32m"],
-        *["--memory-swap", "128m"],
-        *["--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "--cpuset-mems", "0"],
-        *["--pids-limit", "20"],
-        *["--oom-score-adj", "300", ISSUED, "sleep", "1000"],
+    pid = start(
+        docker,
+        "--memory 64m --memory-reservation 32m --memory-swap 128m --cpus 0.5 --cpu-shares 512"
+        " --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 20 --oom-score-adj 300",
     )
-    pid = pid_of(docker, "one")
+    # Below the daemon's cgroup, where nothing else is asked for.
+    assert cgroup(pid, "memory").parent.name == docker.place.name
     assert limit(pid, "memory.limit_in_bytes", "memory.max") == str(64 * MIB)
     assert limit(pid, "memory.soft_limit_in_bytes", "memory.low") == str(32 * MIB)
     # v1 counts memory and swap together.
-    assert limit(pid, "memory.memsw.limit_in_bytes", "memory.swap.max") == str(
-        (64 if unified() else 128) * MIB
-    )
+    swap = 64 * MIB if unified() else 128 * MIB
+    assert limit(pid, "memory.memsw.limit_in_bytes", "memory.swap.max") == str(swap)
     assert limit(pid, "cpuset.cpus", "cpuset.cpus") == "0"
     assert limit(pid, "cpuset.mems", "cpuset.mems") == "0"
     assert limit(pid, "pids.max", "pids.max") == "20"
@@ -40,18 +38,15 @@ def test_limits_are_in_the_cgroup(docker: Docker) -> None:
         assert limit(pid, "cpu.shares", "") == "512"
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "300\n"
     # The first process is on the CPU that it has, and there is no room for a bomb.
-    script = "grep Cpus_allowed_list /proc/1/status; for i in $(seq 30); do sleep 5 & done; echo unreached"
-    bomb = docker("exec", "one", "sh", "-c", script, code=2)
+    text = "grep Cpus_allowed_list /proc/1/status; for i in $(seq 30); do sleep 5 & done; echo unreached"
+    bomb = docker("exec", "one", "sh", "-c", text, code=2)
     assert bomb.out == "Cpus_allowed_list:\t0\n"
     assert "can't fork: Resource temporarily unavailable" in bomb.err
 
 
 def test_quota_period_and_what_v1_alone_has(docker: Docker) -> None:
-    words = ["--cpu-period", "50000", "--cpu-quota", "20000", "--pids-limit", "-1"]
-    if not unified():
-        words += ["--memory-swappiness", "10", "--memory", "64m", "--oom-kill-disable"]
-    docker("run", "--detach", "--name", "one", *words, ISSUED, "sleep", "1000")
-    pid = pid_of(docker, "one")
+    v1 = "" if unified() else " --memory-swappiness 10 --memory 64m --oom-kill-disable"
+    pid = start(docker, f"--cpu-period 50000 --cpu-quota 20000 --pids-limit -1{v1}")
     assert limit(pid, "pids.max", "pids.max") == "max"
     if unified():
         assert limit(pid, "", "cpu.max") == "20000 50000"
@@ -66,9 +61,7 @@ def test_the_rate_of_a_disk(docker: Docker) -> None:
     if disk is None or not Path(f"/dev/{disk}").exists():
         pytest.skip("there is no disk whose rate could be limited")
     number = Path(f"/sys/block/{disk}/dev").read_text().strip()
-    words = ("--device-read-bps", f"/dev/{disk}:1mb", "--device-write-iops", f"/dev/{disk}:50")
-    docker("run", "--detach", "--name", "one", *words, ISSUED, "sleep", "1000")
-    pid = pid_of(docker, "one")
+    pid = start(docker, f"--device-read-bps /dev/{disk}:1mb --device-write-iops /dev/{disk}:50")
     if unified():
         assert limit(pid, "", "io.max") == f"{number} rbps=1048576 wbps=max riops=max wiops=50"
     else:
@@ -76,18 +69,16 @@ def test_the_rate_of_a_disk(docker: Docker) -> None:
         assert limit(pid, "blkio.throttle.write_iops_device", "") == f"{number} 50"
 
 
+def test_weights_of_disks(docker: Docker) -> None:
+    if not list(CGROUPS.glob("blkio/blkio.*weight")) and not list(CGROUPS.glob("*/io.*weight")):
+        pytest.skip("the kernel has no weights of block devices (BFQ)")
+    pid = start(docker, "--blkio-weight 300")
+    assert limit(pid, "blkio.bfq.weight", "io.bfq.weight").endswith("300")
+
+
 def test_resource_limits_of_processes(docker: Docker) -> None:
-    words = (
-        "--ulimit",
-        "nofile=500:600",
-        "--ulimit",
-        "core=0",
-        "--ulimit",
-        "nproc=300:400",
-        "--ulimit",
-        "fsize=4096",
-    )
-    printed = docker("run", "--rm", *words, ISSUED, "cat", "/proc/self/limits").out
+    flags = "--ulimit nofile=500:600 --ulimit core=0 --ulimit nproc=300:400 --ulimit fsize=4096"
+    printed = run(docker, flags, "cat", "/proc/self/limits").out
     limits = {line[:25].strip(): line[25:67].split() for line in printed.splitlines()}
     assert limits["Max open files"] == ["500", "600"]
     assert limits["Max core file size"] == ["0", "0"]
@@ -98,43 +89,30 @@ def test_resource_limits_of_processes(docker: Docker) -> None:
 def test_raising_a_limit_beyond_the_machines(docker: Docker) -> None:
     if bounding() & SYS_RESOURCE:
         pytest.skip("CAP_SYS_RESOURCE is there: it can be raised")
-    refused = docker("run", "--rm", "--ulimit", "nofile=1000000", ISSUED, "true", code=125)
+    refused = run(docker, "--ulimit nofile=1000000", "true", code=125)
     assert "operation not permitted" in refused.err.lower()
 
 
 def test_a_negative_oom_score(docker: Docker) -> None:
     if not bounding() & SYS_RESOURCE:
         pytest.skip("a negative score needs CAP_SYS_RESOURCE, which is missing here")
-    assert (
-        docker("run", "--rm", "--oom-score-adj", "-500", ISSUED, "cat", "/proc/self/oom_score_adj").out
-        == "-500\n"
-    )
-
-
-def test_weights_of_disks(docker: Docker) -> None:
-    if not list(CGROUPS.glob("blkio/blkio.*weight")) and not list(CGROUPS.glob("*/io.*weight")):
-        pytest.skip("the kernel has no weights of block devices (BFQ)")
-    docker("run", "--rm", "--blkio-weight", "300", ISSUED, "true")
+    assert run(docker, "--oom-score-adj -500", "cat", "/proc/self/oom_score_adj").out == "-500\n"
 
 
 def test_the_parent_cgroup(docker: Docker) -> None:
     parent = f"/{docker.place.name}/chosen/parent"
-    docker("run", "--detach", "--name", "one", "--cgroup-parent", parent, ISSUED, "sleep", "1000")
-    directory = cgroup(pid_of(docker, "one"), "memory")
+    directory = cgroup(start(docker, f"--cgroup-parent {parent}"), "memory")
     container = docker("inspect", "--format", "{{.Id}}", "one").out.strip()
     assert str(directory).endswith(f"{parent}/{container}")
     assert os.path.isdir(directory)
     docker("rm", "--force", "one")
     assert not os.path.exists(directory)
-    # By default, the daemon's.
-    docker("run", "--detach", "--name", "two", ISSUED, "sleep", "1000")
-    assert cgroup(pid_of(docker, "two"), "memory").parent.name == docker.place.name
 
 
 def test_the_cgroup_namespace(docker: Docker) -> None:
-    script = "cut -d: -f3 /proc/self/cgroup | sort -u; ls -d /sys/fs/cgroup/memory* | grep -c ."
-    private = docker("run", "--rm", "--cgroupns", "private", ISSUED, "sh", "-c", script).out.splitlines()
+    text = "cut -d: -f3 /proc/self/cgroup | sort -u; ls -d /sys/fs/cgroup/memory* | grep -c ."
+    private = script(docker, "--cgroupns private", text).out.splitlines()
     assert private[0] == "/"
     assert int(private[1]) > 0
-    host = docker("run", "--rm", "--cgroupns", "host", ISSUED, "sh", "-c", script).out.splitlines()
+    host = script(docker, "--cgroupns host", text).out.splitlines()
     assert host[0].startswith(f"/{docker.place.name}/")

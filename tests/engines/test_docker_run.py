@@ -9,67 +9,66 @@ import pytest
 from engine import Docker
 from look import pid_of
 from machine import wait_for
-
-ISSUED = "busybox"
+from runs import IMAGE, run, script, start
 
 
 def test_a_process_runs_with_its_exit_status_and_output(docker: Docker) -> None:
-    assert docker("run", "--rm", ISSUED, "echo", "hello").out == "hello\n"
-    ended = docker("run", "--rm", ISSUED, "sh", "-c", "echo sorry >&2; exit 7", code=7)
+    assert run(docker, "", "echo", "hello").out == "hello\n"
+    ended = script(docker, "", "echo sorry >&2; exit 7", code=7)
     assert (ended.out, ended.err) == ("", "sorry\n")
     # The end of what an init has started.
-    docker("run", "--rm", "--init", ISSUED, "sh", "-c", "kill -9 $$", code=137)
+    script(docker, "--init", "kill -9 $$", code=137)
 
 
 def test_a_program_that_is_not_there_is_status_127(docker: Docker) -> None:
-    docker("run", "--name", "one", ISSUED, "no-such-program", "argument", code=127)
-    docker("run", "--name", "two", "--entrypoint", "/no/such/program", ISSUED, code=127)
+    docker("run", "--name", "one", IMAGE, "no-such-program", "argument", code=127)
+    docker("run", "--name", "two", "--entrypoint", "/no/such/program", IMAGE, code=127)
     states = docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one", "two")
     assert states.out == "created 127\n" * 2
 
 
 def test_what_cannot_be_executed_is_status_126(docker: Docker) -> None:
-    docker("run", "--name", "one", ISSUED, "/etc/passwd", code=126)
-    docker("run", "--name", "two", ISSUED, "/etc", code=126)
+    docker("run", "--name", "one", IMAGE, "/etc/passwd", code=126)
+    docker("run", "--name", "two", IMAGE, "/etc", code=126)
     states = docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one", "two")
     assert states.out == "created 126\n" * 2
 
 
 def test_what_docker_itself_refuses_reaches_no_runtime(docker: Docker) -> None:
-    for words in [
-        ("--workdir", "/etc/passwd"),
-        ("--workdir", "relative"),
-        ("--user", "nobody-here"),
-        ("--user", "bob:no-such-group"),
-        ("--device", "/dev/null:/dev/hole:q"),
-        ("--cap-add", "NO_SUCH_CAPABILITY"),
-        ("--sysctl", "kernel.panic=1"),
-        ("--cpuset-cpus", "4095"),
-        ("--pid", "container:no-such-container"),
-    ]:
-        docker("run", "--rm", *words, ISSUED, "true", code=125)
+    for flags in (
+        "--workdir /etc/passwd",
+        "--workdir relative",
+        "--user nobody-here",
+        "--user bob:no-such-group",
+        "--device /dev/null:/dev/hole:q",
+        "--cap-add NO_SUCH_CAPABILITY",
+        "--sysctl kernel.panic=1",
+        "--cpuset-cpus 4095",
+        "--pid container:no-such-container",
+    ):
+        run(docker, flags, "true", code=125)
     # "no such file or directory", of whatever it is, is 127 for the client.
-    docker("run", "--rm", "--device", "/dev/no-such-device", ISSUED, "true", code=127)
+    run(docker, "--device /dev/no-such-device", "true", code=127)
     assert docker("ps", "--all", "--quiet").out == ""
 
 
 def test_what_a_runtime_refuses_leaves_no_container(docker: Docker) -> None:
-    refused = docker("run", "--rm", "--volume", "/usr:/etc/passwd", ISSUED, "true", code=125)
+    refused = run(docker, "--volume /usr:/etc/passwd", "true", code=125)
     assert "Are you trying to mount a directory onto a file" in refused.err
     profile = docker.place.directory / "profile.json"
     profile.write_text('{"defaultAction": "SCMP_ACT_NO_SUCH_ACTION"}')
-    refused = docker("run", "--rm", "--security-opt", f"seccomp={profile}", ISSUED, "true", code=125)
+    refused = run(docker, f"--security-opt seccomp={profile}", "true", code=125)
     assert "SCMP_ACT_NO_SUCH_ACTION" in refused.err
     assert docker("ps", "--all", "--quiet").out == ""
 
 
 def test_a_kernel_parameter_that_does_not_exist(docker: Docker) -> None:
-    refused = docker("run", "--rm", "--sysctl", "net.ipv4.no_such=1", ISSUED, "true", code=None)
+    refused = run(docker, "--sysctl net.ipv4.no_such=1", "true", code=None)
     assert "no_such" in refused.err
 
 
 def test_a_shell_on_a_terminal(docker: Docker) -> None:
-    console = docker.console("run", "--rm", "-it", "--env", "TERM=vt100", ISSUED, "sh", lines=40, columns=100)
+    console = docker.console("run", "--rm", "-it", "--env", "TERM=vt100", IMAGE, "sh", lines=40, columns=100)
     console.expect("# ")
     console.type("tty; echo [$TERM]\n")
     console.expect(r"\n/dev/pts/0\s+\[vt100\]")
@@ -89,10 +88,10 @@ def test_a_shell_on_a_terminal(docker: Docker) -> None:
 
 def test_standard_input_is_piped(docker: Docker) -> None:
     content = bytes(range(256)) * 4096
-    ended = docker("run", "--rm", "-i", ISSUED, "sh", "-c", "wc -c; cat; echo end", stdin=content)
+    ended = docker("run", "--rm", "-i", IMAGE, "sh", "-c", "wc -c; cat; echo end", stdin=content)
     assert ended.out == f"{len(content)}\nend\n"
     # Without -i there is none.
-    assert docker("run", "--rm", ISSUED, "wc", "-c", stdin="text").out == "0\n"
+    assert docker("run", "--rm", IMAGE, "wc", "-c", stdin="text").out == "0\n"
 
 
 def test_environment_directory_entrypoint_and_labels(docker: Docker) -> None:
@@ -101,7 +100,7 @@ def test_environment_directory_entrypoint_and_labels(docker: Docker) -> None:
     printed = docker(
         *["run", "--name", "one", "--env", "TWO=two words", "--env", "EMPTY=", "--env-file", str(file)],
         *["--workdir", "/made/for it", "--entrypoint", "sh", "--label", "kind=test", "--hostname", "one"],
-        *[ISSUED, "-c", 'pwd; echo "$0"; env | sort', "zero"],
+        *[IMAGE, "-c", 'pwd; echo "$0"; env | sort', "zero"],
     ).out.splitlines()
     assert printed[:2] == ["/made/for it", "zero"]
     assert set(printed[2:]) == {
@@ -114,59 +113,51 @@ def test_environment_directory_entrypoint_and_labels(docker: Docker) -> None:
 def test_annotations_reach_the_runtime(docker: Docker) -> None:
     if "--annotation " not in docker("run", "--help", compare=False).out:
         pytest.skip("docker run has --annotation from version 24 on")
-    docker("run", "--rm", "--annotation", "org.example.kind=test", ISSUED, "true")
+    run(docker, "--annotation org.example.kind=test", "true")
 
 
 def test_users_and_groups(docker: Docker) -> None:
-    def run(*words: str) -> list[str]:
-        script = "id; echo $HOME; touch /root/x 2>/dev/null || echo refused; grep CapEff /proc/self/status"
-        return docker("run", "--rm", *words, ISSUED, "sh", "-c", script).out.splitlines()
-
+    text = "id; echo $HOME; touch /root/x 2>/dev/null || echo refused; grep CapEff /proc/self/status"
+    bob = script(docker, "--user bob --group-add www-data --group-add 777", text).out.splitlines()
     none = "CapEff:\t0000000000000000"
-    assert run("--user", "bob", "--group-add", "www-data", "--group-add", "777") == [
-        *[
-            "uid=1000(bob) gid=1000(bob) groups=33(www-data),50(staff),777,1000(bob)",
-            "/home/bob",
-            "refused",
-            none,
-        ]
-    ]
-    assert run("--user", "4242:33") == ["uid=4242 gid=33(www-data) groups=33(www-data)", "/", "refused", none]
-    assert run("--group-add", "50")[:2] == ["uid=0(root) gid=0(root) groups=0(root),50(staff)", "/root"]
+    assert bob[0] == "uid=1000(bob) gid=1000(bob) groups=33(www-data),50(staff),777,1000(bob)"
+    assert bob[1:] == ["/home/bob", "refused", none]
+    nobody = script(docker, "--user 4242:33", text).out.splitlines()
+    assert nobody == ["uid=4242 gid=33(www-data) groups=33(www-data)", "/", "refused", none]
 
 
 def test_a_detached_container_with_its_log_and_cidfile(docker: Docker) -> None:
     cidfile = docker.place.directory / "cidfile"
-    script = "echo started; echo complaint >&2; exec sleep 1000"
+    text = "echo started; echo complaint >&2; exec sleep 1000"
     words = ("--detach", "--name", "one", "--cidfile", str(cidfile))
-    printed = docker("run", *words, ISSUED, "sh", "-c", script).out
+    printed = docker("run", *words, IMAGE, "sh", "-c", text).out
     assert cidfile.read_text() == printed.strip()
     cidfile.unlink()
     wait_for(lambda: docker("logs", "one", compare=False).err, "output in the log")
     logged = docker("logs", "one")
     assert (logged.out, logged.err) == ("started\n", "complaint\n")
     shown = docker("ps", "--format", "{{.Names}} {{.Image}} {{.Command}}").out
-    assert shown.startswith(f"one {ISSUED} \"sh -c 'echo ")
+    assert shown.startswith(f"one {IMAGE} \"sh -c 'echo ")
     pid = pid_of(docker, "one")
     docker("rm", "--force", "one")
     assert not os.path.exists(f"/proc/{pid}")
 
 
 def test_rm_removes_a_detached_container_at_its_end(docker: Docker) -> None:
-    docker("run", "--rm", "--detach", "--name", "one", "-v", "/anonymous", ISSUED, "sleep", "0.3")
+    docker("run", "--rm", "--detach", "--name", "one", "-v", "/anonymous", IMAGE, "sleep", "0.3")
     docker("wait", "one", code=None, compare=False)
     wait_for(lambda: not docker("ps", "--all", "--quiet", compare=False).out, "removal of the container")
     assert docker("volume", "ls", "--quiet").out == ""
 
 
 def test_signals_for_the_client_are_the_containers(docker: Docker) -> None:
-    script = "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
-    proxied = docker.console("run", "--rm", ISSUED, "sh", "-c", script)
+    text = "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    proxied = docker.console("run", "--rm", IMAGE, "sh", "-c", text)
     proxied.expect("ready")
     proxied.process.terminate()
     proxied.expect("caught")
     assert proxied.end() == 5
-    alone = docker.console("run", "--name", "one", "--sig-proxy=false", ISSUED, "sh", "-c", script)
+    alone = docker.console("run", "--name", "one", "--sig-proxy=false", IMAGE, "sh", "-c", text)
     alone.expect("ready")
     alone.process.terminate()
     assert alone.end() not in {0, 5}
@@ -174,8 +165,8 @@ def test_signals_for_the_client_are_the_containers(docker: Docker) -> None:
 
 
 def test_the_stop_signal(docker: Docker) -> None:
-    script = "trap 'echo caught; exit 5' USR1; echo ready; while :; do sleep 0.1; done"
-    docker("run", "--detach", "--name", "one", "--stop-signal", "USR1", ISSUED, "sh", "-c", script)
+    text = "trap 'echo caught; exit 5' USR1; echo ready; while :; do sleep 0.1; done"
+    start(docker, "--stop-signal USR1", "sh", "-c", text)
     wait_for(lambda: docker("logs", "one", compare=False).out, "the trap")
     docker("stop", "one")
     ended = docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one")
@@ -184,9 +175,9 @@ def test_the_stop_signal(docker: Docker) -> None:
 
 
 def test_an_init_reaps_orphans_and_passes_signals_on(docker: Docker) -> None:
-    script = "(sleep 0.1 &); trap 'exit 6' TERM; sleep 0.3; echo ready; while :; do sleep 0.1; done"
-    docker("run", "--detach", "--name", "one", "--init", ISSUED, "sh", "-c", script)
-    assert Path(f"/proc/{pid_of(docker, 'one')}/comm").read_text() == "docker-init\n"
+    text = "(sleep 0.1 &); trap 'exit 6' TERM; sleep 0.3; echo ready; while :; do sleep 0.1; done"
+    pid = start(docker, "--init", "sh", "-c", text)
+    assert Path(f"/proc/{pid}/comm").read_text() == "docker-init\n"
     wait_for(lambda: docker("logs", "one", compare=False).out, "the trap")
     assert "\nZ" not in docker("exec", "one", "ps", "-o", "stat,comm", compare=False).out
     docker("stop", "one")
