@@ -295,15 +295,12 @@ class Podman(Engine):
     name = "podman"
     cgroup_manager = "cgroupfs"
 
-    def cgroup_parent(self) -> str:
-        return f"/{self.place.name}"
-
     def start(self) -> None:
         place = self.place.directory
         (place / "containers.conf").write_text(
             "[containers]\n"
             'default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
-            f'cgroup_parent = "{self.cgroup_parent()}"\n'
+            f'cgroup_parent = "/{self.place.name}"\n'
             '[network]\nnetwork_backend = "netavark"\n'
             f'network_config_dir = "{place}/networks"\n'
             '[engine]\nruntime = "tested"\n'

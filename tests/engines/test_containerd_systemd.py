@@ -22,7 +22,8 @@ def test_a_task_is_a_scope_with_its_limit(systemd_ctr: Containerd) -> None:
         assert seen.out == "pyrunc-tests-default (enforce)\n"
     else:
         ctr("tasks", "exec", "--exec-id", "one", "web", "true")
-    assert "memory.usage_in_bytes" in ctr("tasks", "metrics", "web", compare=False).out
+    metrics = ctr("tasks", "metrics", "web", compare=False).out.split()
+    assert metrics[metrics.index("memory.usage_limit") + 1] == str(64 << 20)
     ctr("tasks", "kill", "--signal", "SIGKILL", "web")
     wait_for(lambda: "STOPPED" in ctr("tasks", "list", compare=False).out, "end of the task")
     ctr("tasks", "delete", "web", code=None)

@@ -11,20 +11,19 @@ CONTAINERS = {"pyrunc": 100, "runc": 25}
 
 
 def test_a_hundred_containers_run_one_after_the_other(ctr: Containerd, rate: Rate) -> None:
+    """With their exit statuses: on a busy machine ctr loses the output of a process that ends at once."""
     number = CONTAINERS[ctr.runtime.name]
 
-    def run(name: str) -> str:
-        words = ["run", "--rm", "--runc-binary", ctr.runtime.path, IMAGE, name, "echo", name]
-        return ctr(*words, compare=False).out
+    def run(each: int) -> int:
+        command = ["sh", "-c", f"exit {each % 3}"]
+        words = ["run", "--rm", "--runc-binary", ctr.runtime.path, IMAGE, f"one-{each}", *command]
+        return ctr(*words, code=None, compare=False).code
 
     # What containerd unpacks and opens once.
-    run("first")
+    run(number)
     before = Footprint(ctr)
     begin = time.monotonic()
-    outputs = [run(f"one-{each}") for each in range(number)]
+    codes = [run(each) for each in range(number)]
     rate("ctr run --rm, one after the other", number, time.monotonic() - begin)
-    # The shim may lose what is written just before the end (see Containerd.shell), with any runtime.
-    seen = [(f"one-{each}\n", out) for each, out in enumerate(outputs)]
-    assert not [(expected, out) for expected, out in seen if out not in (expected, "")]
-    assert outputs.count("") <= number // 10
+    assert codes == [each % 3 for each in range(number)]
     before.is_all_that_is_left()

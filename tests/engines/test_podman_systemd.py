@@ -7,8 +7,9 @@ from under_systemd import APPARMOR, cgroup_of, profile_of, slice_of, unit
 
 def test_a_container_is_a_scope_with_its_limits_from_run_to_stop(systemd_podman: Podman) -> None:
     podman = systemd_podman
-    flags = ["--memory", "64m", "--pids-limit", "100", "--network", "none", "--init=false"]
-    podman("run", "--detach", "--name", "web", *flags, "--stop-signal", "KILL", "busybox", "sleep", "100000")
+    flags = ["--memory", "64m", "--pids-limit", "100", "--network", "none", "--stop-signal", "KILL"]
+    flags += ["--cgroup-parent", slice_of(podman)]
+    podman("run", "--detach", "--name", "web", *flags, "busybox", "sleep", "100000")
     shown = podman("inspect", "--format", "{{.Id}} {{.State.Pid}}", "web", compare=False).out.split()
     pid = int(shown[1])
     scope = f"libpod-{shown[0]}.scope"

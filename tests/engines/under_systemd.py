@@ -72,9 +72,6 @@ class SystemdContainerd(Containerd):
 class SystemdPodman(Podman):
     cgroup_manager = "systemd"
 
-    def cgroup_parent(self) -> str:
-        return slice_of(self)
-
     def stop(self) -> None:
         super().stop()
         stop_slice(self)
