@@ -1,21 +1,57 @@
-"""How much is done in how much time, and the summary's table of it: pyrunc's rate beside runc's."""
+"""Engines with pyrunc and with runc side by side, and the summary's table of their rates.
 
-from collections.abc import Callable
+Both run at once and take turns, so that what else the machine does weighs on both.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from engine import Runtime
+from engine import Engine, Runtime, missing
 
-Rate = Callable[[str, int, float], None]
+E = TypeVar("E", bound=Engine)
+
+
+def side_by_side(
+    engine: type[E], tested: Runtime, archives: list[Path], *programs: str
+) -> Iterator[dict[str, E]]:
+    """An engine with each runtime, by the runtime's name; runc where it is installed."""
+    reason = missing(*programs, "nsenter", "ip")
+    if reason:
+        pytest.skip(reason)
+    path = shutil.which("runc")
+    runtimes = [tested, *([Runtime("runc", path)] if path else [])]
+    started: dict[str, E] = {}
+    try:
+        for runtime in runtimes:
+            started[runtime.name] = engine(runtime, archives)
+        yield started
+    finally:
+        for each in started.values():
+            each.clean()
+            each.close()
+
+
+class Rates:
+    """How many of something were done in how many seconds, for the summary."""
+
+    def __init__(self, record_property: Callable[[str, object], None]) -> None:
+        self.record = record_property
+
+    @contextmanager
+    def measure(self, what: str, runtime: str, number: int) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self.record("rate", [what, runtime, number, time.monotonic() - begin])
 
 
 @pytest.fixture
-def rate(runtime: Runtime, record_property: Callable[[str, object], None]) -> Rate:
-    """Notes that a number of something, as `what` says, was done in some seconds."""
-
-    def note(what: str, number: int, seconds: float) -> None:
-        record_property("rate", [what, runtime.name, number, seconds])
-
-    return note
+def rates(record_property: Callable[[str, object], None]) -> Rates:
+    return Rates(record_property)
 
 
 def table(rates: dict[str, dict[str, tuple[int, float]]]) -> list[list[str]]:
@@ -41,7 +77,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "rate" and report.when == "call":
                 what, runtime, number, seconds = value
-                rates.setdefault(what, {})[runtime] = (number, seconds)
+                before = rates.setdefault(what, {}).get(runtime, (0, 0.0))
+                rates[what][runtime] = (before[0] + number, before[1] + seconds)
     if not rates:
         return
     terminalreporter.section("under load")

@@ -1,7 +1,7 @@
 """The walk of Docker's getting-started page, as a person types it.
 
 With PYRUNC_TRANSCRIPT=FILE in the environment the walk under pyrunc is written to FILE:
-docs/getting-started.md shows it.
+docs/engines.md shows it.
 """
 
 import os

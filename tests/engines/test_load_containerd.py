@@ -1,29 +1,46 @@
 """One container after the other through containerd: none fails, and nothing is left."""
 
-import time
+from collections.abc import Iterator
+from pathlib import Path
 
-from engine import Containerd
+import pytest
+from engine import Containerd, Runtime
 from footprint import Footprint
-from load import Rate
+from load import Rates, side_by_side
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time
 
 IMAGE = "docker.io/library/busybox:latest"
-CONTAINERS = {"pyrunc": 100, "runc": 25}
+WHAT = "ctr run --rm, one after the other"
+ROUNDS = 25
+IN_ROUND = {"pyrunc": 4, "runc": 1}
 
 
-def test_a_hundred_containers_run_one_after_the_other(ctr: Containerd, rate: Rate) -> None:
+@pytest.fixture(scope="module")
+def containerds(tested: Runtime, busybox: Path) -> Iterator[dict[str, Containerd]]:
+    yield from side_by_side(Containerd, tested, [busybox], "containerd", "ctr")
+
+
+def test_a_hundred_containers_run_one_after_the_other(
+    containerds: dict[str, Containerd], rates: Rates
+) -> None:
     """With their exit statuses: on a busy machine ctr loses the output of a process that ends at once."""
-    number = CONTAINERS[ctr.runtime.name]
 
-    def run(each: int) -> int:
-        command = ["sh", "-c", f"exit {each % 3}"]
-        words = ["run", "--rm", "--runc-binary", ctr.runtime.path, IMAGE, f"one-{each}", *command]
-        return ctr(*words, code=None, compare=False).code
+    def run(runtime: str, numbers: range) -> None:
+        ctr = containerds[runtime]
+        for number in numbers:
+            command = ["sh", "-c", f"exit {number % 3}"]
+            words = ["run", "--rm", "--runc-binary", ctr.runtime.path, IMAGE, f"one-{number}", *command]
+            ctr(*words, code=number % 3, compare=False)
 
-    # What containerd unpacks and opens once.
-    run(number)
-    before = Footprint(ctr)
-    begin = time.monotonic()
-    codes = [run(each) for each in range(number)]
-    rate("ctr run --rm, one after the other", number, time.monotonic() - begin)
-    assert codes == [each % 3 for each in range(number)]
-    before.is_all_that_is_left()
+    for runtime in containerds:  # what containerd unpacks and opens once
+        run(runtime, range(1))
+    before = [Footprint(each) for each in containerds.values()]
+    for round in range(ROUNDS):
+        for runtime in containerds:
+            number = IN_ROUND[runtime]
+            numbers = range(round * number, (round + 1) * number)
+            with rates.measure(WHAT, runtime, number):
+                run(runtime, numbers)
+    for each in before:
+        each.is_all_that_is_left()
