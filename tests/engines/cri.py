@@ -117,6 +117,13 @@ class Cri(Containerd):
         (place / "cni/10-tests.conflist").write_text(json.dumps(configuration))
         super().start()
         self.client = Client(self.socket)
+        self._wait_ready()
+
+    def restart(self) -> None:
+        super().restart()
+        self._wait_ready()
+
+    def _wait_ready(self) -> None:
         wait_for(self._is_ready, f"ready state of the CRI plugin ({self.daemon.tail()})")
 
     def _is_ready(self) -> bool:

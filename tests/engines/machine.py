@@ -62,6 +62,17 @@ class Place:
         return left
 
 
+def cgroups(path: str) -> list[Path]:
+    """The directories of a cgroup, in v2 and in each hierarchy of v1, where there is one."""
+    return [each for each in [CGROUPS / path, *CGROUPS.glob(f"*/{path}")] if each.is_dir()]
+
+
+def cgroup_file(name: str, path: str) -> str:
+    """A file of a cgroup, by its name in v1 or in v2, whichever the machine has."""
+    files = [directory / name for directory in cgroups(path)]
+    return next(file for file in files if file.exists()).read_text().strip()
+
+
 def mounted_below(directory: str) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return [line.split()[4] for line in lines if line.split()[4].startswith(f"{directory}/")]

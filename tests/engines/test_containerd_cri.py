@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from cri import BUSYBOX, GATEWAY, PAUSE, Container, Cri
-from machine import CGROUPS, wait_for
-from test_containerd_run import cgroup_file
+from machine import CGROUPS, cgroup_file, cgroups, wait_for
 
 SLEEP = ("sleep", "1000")
 #: Namespaces of the node, of the pod, or of the container alone.
@@ -249,7 +248,8 @@ def test_containers_are_stopped_with_patience_and_removed(cri: Cri) -> None:
     pod.remove()
     cri.call("PodSandboxStatus", pod_sandbox_id=pod.id, refused="NOT_FOUND")
     assert cri.call("ListContainers").get("containers", []) == []
-    assert not [path for path in CGROUPS.glob(f"**/{cri.place.name}/pod-stopping/*") if path.is_dir()]
+    assert not cgroups(f"{cri.place.name}/pod-stopping/{pod.id}")
+    assert not cgroups(cgroup_of(lasting))
     assert not [*(cri.place.directory / "usual").glob(f"*/{pod.id}")]
 
 
@@ -370,6 +370,20 @@ def test_a_port_of_a_pod_is_mapped(cri: Cri) -> None:
     server = pod.container("server", "sh", "-c", script)
     server.shell("until wget -q -O /dev/null http://127.0.0.1/; do usleep 50000; done 2>/dev/null")
     assert cri.place.fetch(f"http://{GATEWAY}:8088/") == "mapped\n"
+
+
+def test_pods_go_on_while_containerd_restarts(cri: Cri) -> None:
+    pod = cri.pod("lasting")
+    container = pod.container("box", "sh", "-c", "while :; do echo tick; usleep 50000; done")
+    pid = container.pid()
+    cri.restart()
+    assert "state" not in pod.status()
+    assert container.pid() == pid
+    assert container.shell("echo on") == "on\n"
+    lines = len(container.log())
+    wait_for(lambda: len(container.log()) > lines, "line")
+    container.stop()
+    assert container.ended()["exit_code"] == 137
 
 
 @pytest.mark.parametrize("victim", ["sandbox", "container"])
