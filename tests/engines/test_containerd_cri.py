@@ -1,6 +1,8 @@
 """Pods and containers as a kubelet makes them, through containerd's CRI plugin."""
 
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,12 @@ def test_a_security_context(cri: Cri) -> None:
     )
     assert "Read-only file system" in out
     assert "unshare" in out
+    profile = cri.place.directory / "profile.json"
+    refusal = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refusal]}))
+    local = {"seccomp": {"profile_type": "Localhost", "localhost_ref": str(profile)}}
+    filtered = pod.container("filtered", *SLEEP, security=local)
+    assert "No space left on device" in filtered.shell("mkdir /tmp/a", code=1)
     free = pod.container("free", *SLEEP, security={"run_as_username": "www-data"})
     status = status_lines(free.shell("grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid)' /proc/self/status"))
     assert status["Seccomp"] == "0"
@@ -384,6 +392,24 @@ def test_pods_go_on_while_containerd_restarts(cri: Cri) -> None:
     wait_for(lambda: len(container.log()) > lines, "line")
     container.stop()
     assert container.ended()["exit_code"] == 137
+
+
+def test_pods_that_are_made_at_once(cri: Cri) -> None:
+    # In no order that could be compared.
+    cri.record()
+
+    def life(number: int) -> str:
+        pod = cri.pod(f"at-once-{number}")
+        said = pod.container("box", *SLEEP).shell("hostname")
+        pod.stop()
+        pod.remove()
+        assert not cgroups(f"{cri.place.name}/pod-at-once-{number}/{pod.id}")
+        return said.strip()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [*pool.map(life, range(6))] == [f"at-once-{number}" for number in range(6)]
+    assert cri.call("ListPodSandbox").get("items", []) == []
+    assert not [path for path in cri.place.directory.glob("usual/*/*") if path.name != "@seccomp"]
 
 
 @pytest.mark.parametrize("victim", ["sandbox", "container"])
