@@ -23,19 +23,20 @@ from conformance.model import MET, NOT_APPLICABLE, VIOLATED, Observation, Runtim
 class Console:
     """The socket at which a runtime hands over a terminal's master (runc's --console-socket)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float) -> None:
         self.path = path
+        self.patience = patience
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(1)
-        self.listener.settimeout(10)
+        self.listener.settimeout(patience)
         self.master = -1
 
     def receive(self) -> None:
         try:
             connection = self.listener.accept()[0]
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(self.patience)
                 data = connection.recvmsg(4096, socket.CMSG_SPACE(4))[1]
         except TimeoutError as error:
             raise RuntimeFailed("no terminal was sent to the console socket") from error
@@ -43,10 +44,10 @@ class Console:
             raise RuntimeFailed("the message at the console socket has no descriptor")
         self.master = array.array("i", data[0][2][:4])[0]
 
-    def line(self, timeout: float = 10) -> str:
+    def line(self) -> str:
         """The first line that the container writes to its terminal."""
         text = b""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self.patience
         while (
             b"\n" not in text and select.select([self.master], [], [], max(0, deadline - time.monotonic()))[0]
         ):
@@ -66,7 +67,13 @@ class Box:
     """One case's directory and observations."""
 
     def __init__(
-        self, runtime: str, probe: Path, directory: Path, name: str, requirements: tuple[str, ...]
+        self,
+        runtime: str,
+        probe: Path,
+        directory: Path,
+        name: str,
+        requirements: tuple[str, ...],
+        patience: float,
     ) -> None:
         self.runtime = runtime
         self.probe = probe
@@ -74,6 +81,7 @@ class Box:
         self.root = directory / "state"
         self.name = name
         self.requirements = requirements
+        self.patience = patience  # seconds for one call of the runtime, and for what follows it
         self.observations: list[Observation] = []
         # Whether the suite itself has seen a container, or what ran in one: not the runtime's word.
         self.proven = False
@@ -91,13 +99,11 @@ class Box:
         return found.runs("report", *ops)
 
     def console(self) -> Console:
-        found = Console(self.directory / f"console-{len(self._consoles)}")
+        found = Console(self.directory / f"console-{len(self._consoles)}", self.patience)
         self._consoles.append(found)
         return found
 
-    def call(
-        self, *arguments: str, stdout: Any = None, timeout: float = 20, descriptors: tuple[int, ...] = ()
-    ) -> Result:
+    def call(self, *arguments: str, stdout: Any = None, descriptors: tuple[int, ...] = ()) -> Result:
         """Run the runtime. Its output goes to files: a container may keep them open. It gets these
         descriptors besides."""
         self._calls += 1
@@ -117,7 +123,7 @@ class Box:
             except OSError as error:
                 raise RuntimeFailed(f"{self.runtime} cannot be run: {error.strerror}") from error
             try:
-                code: int | None = process.wait(timeout)
+                code: int | None = process.wait(self.patience)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -208,15 +208,15 @@ class Container:
                 return pid != 0
             return self.status is not None or not os.path.exists(f"/proc/{self.pid}")
 
-    def ended(self, timeout: float = 10) -> int | None:
+    def ended(self) -> int | None:
         """Wait until the process has ended; its exit status (-N for a signal) where the suite can know it."""
-        if not wait(self.gone, timeout):
+        if not wait(self.gone, self.box.patience):
             raise RuntimeFailed(f"the container's process {self.pid} did not end")
         return self.status
 
     def report(self) -> "Report":
         """Wait for the probe's report."""
-        if not wait(lambda: self.lines() or self.gone(), 10) or not self.lines():
+        if not wait(lambda: self.lines() or self.gone(), self.box.patience) or not self.lines():
             raise RuntimeFailed(
                 "the container's process did not report"
                 + (f": it ended with {self.status}" if self.gone() else "")

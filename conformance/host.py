@@ -1,6 +1,9 @@
 """What the suite reads of the host, and waits for."""
 
+import ctypes
 import os
+import struct
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,3 +46,32 @@ def wait(condition: Callable[[], object], timeout: float) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442  # the same on all architectures since Linux 5.2
+OPEN_TREE_CLONE, AT_FDCWD, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = 1, -100, 0x1000, 0x100000
+
+
+def can_map_ids(path: Path) -> bool:
+    """Whether the kernel can map the ids of a directory's file system (mount_setattr(2))."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    tree = call(OPEN_TREE, AT_FDCWD, str(path).encode(), OPEN_TREE_CLONE | os.O_CLOEXEC)
+    if tree < 0:
+        return False
+    # A process in a user namespace of its own that has mappings: unshare(1) waits for its standard input.
+    command = ["unshare", "--user", "--map-root-user", "cat"]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        wait(lambda: os.readlink(f"/proc/{holder.pid}/ns/user") != os.readlink("/proc/self/ns/user"), 10)
+        wait(lambda: Path(f"/proc/{holder.pid}/uid_map").read_text().strip(), 10)
+        namespace = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            attributes = struct.pack("=QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)
+            return bool(call(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes)) == 0)
+        finally:
+            os.close(namespace)
+    finally:
+        assert holder.stdin is not None
+        holder.stdin.close()
+        holder.wait()
+        os.close(tree)

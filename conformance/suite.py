@@ -30,6 +30,7 @@ from conformance.model import (
 from conformance.requirements import REQUIREMENTS
 
 PR_SET_CHILD_SUBREAPER = 36
+PATIENCE = 20.0  # seconds for one call of the runtime
 SOURCE = Path(__file__).with_name("probe.c")
 
 
@@ -90,9 +91,11 @@ def selected(patterns: Sequence[str]) -> list[Case]:
     return [case for case in CASES if not patterns or matches(case)]
 
 
-def run_case(case: Case, runtime: str, probe: Path, directory: Path) -> tuple[list[Observation], list[str]]:
+def run_case(
+    case: Case, runtime: str, probe: Path, directory: Path, patience: float
+) -> tuple[list[Observation], list[str]]:
     """The case's observations, and faults of the suite. What it did not observe is never MET."""
-    box = Box(runtime, probe, directory, case.name, case.requirements)
+    box = Box(runtime, probe, directory, case.name, case.requirements, patience)
     faults: list[str] = []
     rest: tuple[str, str] | None = None
     try:
@@ -127,9 +130,9 @@ def run_case(case: Case, runtime: str, probe: Path, directory: Path) -> tuple[li
     return observations, faults
 
 
-def plainest(runtime: str, probe: Path, directory: Path) -> str:
+def plainest(runtime: str, probe: Path, directory: Path, patience: float) -> str:
     """Why the runtime cannot run the plainest of containers; empty if it can."""
-    box = Box(runtime, probe, directory, "plainest", ())
+    box = Box(runtime, probe, directory, "plainest", (), patience)
     try:
         container = box.container()
         report = container.run()
@@ -175,7 +178,7 @@ def version_of(runtime: str) -> str:
             [runtime, "--version"],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=60,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -188,10 +191,12 @@ def run(
     runtime: str,
     patterns: Sequence[str] = (),
     jobs: int = 1,
+    patience: float = PATIENCE,
     gate: bool = True,
     progress: Callable[[int, int, str], object] = lambda done, every, name: None,
 ) -> Outcome:
-    """Run the cases against a runtime. Without `gate`, even if it cannot run the plainest container."""
+    """Run the cases against a runtime, whose calls may take as many seconds as `patience`. Without `gate`,
+    even if it cannot run the plainest container."""
     if os.geteuid():
         raise Unusable("the suite makes containers as root; it is not root")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -204,7 +209,7 @@ def run(
     base.chmod(0o711)  # a user namespace's root has to reach its root file system
     try:
         probe = build_probe(base)
-        reason = plainest(runtime, probe, base / "gate") if gate else ""
+        reason = plainest(runtime, probe, base / "gate", patience) if gate else ""
         if reason:
             text = f"the runtime cannot run the plainest container: {reason}"
             observations = [
@@ -213,7 +218,7 @@ def run(
         else:
             with ThreadPoolExecutor(max(1, jobs)) as pool:
                 futures = [
-                    pool.submit(run_case, case, runtime, probe, base / str(number))
+                    pool.submit(run_case, case, runtime, probe, base / str(number), patience)
                     for number, case in enumerate(cases)
                 ]
                 for number, (case, future) in enumerate(zip(cases, futures, strict=True)):

@@ -23,12 +23,13 @@ ANSWER = errno.ENOMEDIUM  # no system call gives it by itself here
 class Agent:
     """A listening socket, and what came over it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float) -> None:
         self.path = path
+        self.patience = patience
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(4)
-        self.listener.settimeout(10)
+        self.listener.settimeout(patience)
         self.state: dict[str, Any] = {}
         self.descriptors: list[int] = []
         self.late = False  # whether descriptors came after data
@@ -41,7 +42,7 @@ class Agent:
             raise RuntimeFailed("nothing came to the socket of listenerPath") from error
         text = b""
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(self.patience)
             while True:
                 try:
                     data, control, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(64))
@@ -60,10 +61,10 @@ class Agent:
         except ValueError as error:
             raise RuntimeFailed(f"what came to the agent is not JSON: {text[:200]!r}") from error
 
-    def answer(self, timeout: float) -> bool:
+    def answer(self) -> bool:
         """Answer one call with an error; whether there was one."""
         descriptor = self.descriptors[0]
-        if not select.select([descriptor], [], [], timeout)[0]:
+        if not select.select([descriptor], [], [], self.patience)[0]:
             return False
         request = bytearray(80)
         fcntl.ioctl(descriptor, RECV, request)
@@ -91,7 +92,7 @@ def notifying(container: Container, path: str) -> None:
     "seccomp.listener", "seccomp.listener-state", "seccomp.listener-descriptor", "seccomp.listener-rights"
 )
 def a_seccomp_agent(box: Box) -> None:
-    agent = Agent(box.directory / "agent")
+    agent = Agent(box.directory / "agent", box.patience)
     try:
         container = box.container("call:getpriority:0:0")
         notifying(container, str(agent.path))
@@ -121,7 +122,7 @@ def a_seccomp_agent(box: Box) -> None:
             box.equal("seccomp.listener-state", found, wanted, what)
         version = agent.state.get("ociVersion")
         box.check("seccomp.listener-state", version, f"ociVersion is {version!r}")
-        if len(agent.descriptors) != 1 or not agent.answer(5):
+        if len(agent.descriptors) != 1 or not agent.answer():
             box.check("seccomp.listener-descriptor", False, f"{len(agent.descriptors)} came; no call did")
             return
         found = container.report().op("call:getpriority:0:0")["errno"]

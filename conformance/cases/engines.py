@@ -122,7 +122,7 @@ def the_shim_s_tasks(box: Box) -> None:
     if not result:
         return
     pid = pid_in(pid_file)
-    reported = wait(lambda: output.read_text().count("\n"), 10)
+    reported = wait(lambda: output.read_text().count("\n"), box.patience)
     box.check("engines.containerd-exec", reported, "the process did not report")
     inside = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{container.pid}/ns/mnt")
     box.check("engines.containerd-exec", inside, "the process is in another mount namespace")
@@ -244,7 +244,7 @@ def descriptors_for_the_program(box: Box) -> None:
             ["/bin/sh", "-c", f'exec 3<&{reader} 4>&{writer}; exec "$@"', "sh", *command,
              str(container.bundle), container.id],
             stdout=stdout, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, pass_fds=(reader, writer),
-            timeout=20, check=False,
+            timeout=box.patience, check=False,
         )  # fmt: skip
     os.close(reader)
     os.close(writer)
@@ -298,7 +298,7 @@ def lists_of_containers(box: Box) -> None:
     box.check("engines.podman-list", container.id in ids and container.id in quiet, f"{ids} and {quiet}")
     elsewhere = subprocess.run(
         [box.runtime, "--root", str(Path(box.directory, "other-root")), "state", container.id],
-        capture_output=True, timeout=20, check=False,
+        capture_output=True, timeout=box.patience, check=False,
     )  # fmt: skip
     box.check("engines.root", elsewhere.returncode != 0, "state with another --root knows it")
     container.must(container.call("delete", "--force"))

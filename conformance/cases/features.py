@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.box import Box
+from conformance.cases.options import NO_IDS
 from conformance.container import Container
+from conformance.host import can_map_ids
 from conformance.model import NotApplicable, RuntimeFailed, case
 
 # The properties that the specification knows, down to lists and plain values.
@@ -191,7 +193,8 @@ def other_parts_of_the_document(box: Box) -> None:
         idmap = (((found.get("linux") or {}).get("mountExtensions") or {}).get("idmap") or {}).get("enabled")
         box.check("features.idmap", idmap is True, f"it maps ids, and the document has {idmap}")
     else:
-        box.not_applicable("features.idmap", "the runtime makes no id-mapped mounts")
+        reason = "the runtime makes no id-mapped mounts" if can_map_ids(box.directory) else NO_IDS
+        box.not_applicable("features.idmap", reason)
 
     def modes(container: Container, names: list[str]) -> None:
         # One at a time: a container has one policy.
@@ -225,6 +228,8 @@ def names_of_the_document(box: Box) -> None:
     found = document(box)
     recognised(box, "features.hooks", part(found, "hooks"), with_hooks)
     options = part(found, "mountOptions")
+    if not can_map_ids(box.directory):
+        options = [name for name in options if name not in ("idmap", "ridmap")]
     recognised(box, "features.mount-options", options, with_options)
     foreign = [name for name in options if DATA.match(name)]
     box.check("features.mount-options-own", not foreign, f"{', '.join(foreign)} are of file systems")

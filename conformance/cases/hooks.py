@@ -207,7 +207,7 @@ def after_a_failing_start(box: Box, kind: str) -> None:
 
 
 def wait_gone(container: Container) -> bool:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + container.box.patience / 4
     while not container.gone() and time.monotonic() < deadline:
         time.sleep(0.01)
     return container.gone()
@@ -236,13 +236,15 @@ def a_hook_with_a_timeout(box: Box) -> None:
     quick.hook("createRuntime", "quick", timeout=10)
     quick.create()
     container = box.container()
-    container.hook("createRuntime", "slow", seconds=8, timeout=1)
+    container.hook("createRuntime", "slow", seconds=int(box.patience) - 2, timeout=1)
     began = time.monotonic()
     result = container.try_create()
     seconds = time.monotonic() - began
     box.check("hooks.timeout", result.code not in (0, None), "create is no error")
     box.check(
-        "hooks.timeout", container.labels() == ["slow"] and 0.9 < seconds < 6, f"it took {seconds:.1f} s"
+        "hooks.timeout",
+        container.labels() == ["slow"] and 0.9 < seconds < box.patience - 3,
+        f"it took {seconds:.1f} s",
     )
 
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from conformance.box import Box
+from conformance.cases.options import NO_IDS
 from conformance.container import Container
-from conformance.model import RuntimeFailed, case
+from conformance.host import can_map_ids
+from conformance.model import NotApplicable, RuntimeFailed, case
 
 Change = Callable[[Container], object]
 MAPPINGS = [{"containerID": 0, "hostID": 1000, "size": 100}]
@@ -104,6 +106,8 @@ def values_that_are_invalid(box: Box) -> None:
 
 @case("mounts.mappings-together")
 def mappings_of_one_kind(box: Box) -> None:
+    if not can_map_ids(box.directory):
+        raise NotApplicable(NO_IDS)
     control = box.container()
     mapped("uidMappings", "gidMappings")(control)
     if not control.try_create():

@@ -263,7 +263,7 @@ def kill_sends_the_signal(box: Box) -> None:
     for name, number in (("USR1", 10), ("12", 12), ("SIGHUP", 1), ("TERM", 15)):
         result = container.call("kill", name)
         box.check("kill.signal", result, str(result))
-        wait(lambda number=number: {"signal": number} in container.lines(), 3)  # type: ignore[misc]
+        wait(lambda number=number: {"signal": number} in container.lines(), box.patience / 4)  # type: ignore[misc]
         box.check("kill.signal", {"signal": number} in container.lines(), f"{name} did not arrive")
     container.ended()
     if container.status is not None:

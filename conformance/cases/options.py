@@ -1,13 +1,16 @@
 """config.md: each mount option that the specification lists, and id-mapped mounts."""
 
 import os
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from conformance.box import Box
 from conformance.cases.config import MOUNTINFO
 from conformance.cases.operations import plain
 from conformance.container import Container, Report
-from conformance.model import RuntimeFailed, case
+from conformance.host import can_map_ids
+from conformance.model import NotApplicable, RuntimeFailed, case
 from conformance.requirements import OPTIONS, option_id
 
 # Option: those before it in the list, then what /proc/self/mountinfo has and has not because of it.
@@ -118,27 +121,44 @@ def each_mount_option(box: Box) -> None:
         box.check(option_id(name), not wrong, wrong)
 
 
-def owned(container: Container) -> str:
+NO_IDS = "this kernel cannot map the ids of the file system that has the suite's temporary files"
+
+
+def owned(container: Container) -> Path:
     """A directory whose owner is 7:7 on the host."""
     directory = container.bundle / "owned"
     directory.mkdir()
     os.chown(directory, 7, 7)
-    return str(directory)
+    return directory
+
+
+def with_another(directory: Path) -> Path:
+    """The directory with another file system below it, where the kernel can map the ids of one."""
+    below = directory / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "uid=7,gid=7", "none", below], check=True)
+    if not can_map_ids(below):
+        subprocess.run(["umount", below], check=True)
+        os.chown(below, 7, 7)
+    return directory
 
 
 def mappings(container: Container, option: str) -> None:
-    container.mount("/mapped", "none", owned(container), "rbind", option)
+    container.mount("/mapped", "none", str(with_another(owned(container))), "rbind", option)
     for kind in ("uidMappings", "gidMappings"):
         container.config["mounts"][-1][kind] = [{"containerID": 0, "hostID": 1000, "size": 100}]
 
 
 @case("mounts.option-idmap", "mounts.option-ridmap", "mounts.idmap-mappings")
 def id_mapped_mounts(box: Box) -> None:
+    if not can_map_ids(box.directory):
+        raise NotApplicable(NO_IDS)
     for option in ("idmap", "ridmap"):
-        container = box.container("stat:/mapped")
+        container = box.container("stat:/mapped", "stat:/mapped/below")
         mappings(container, option)
         try:
-            found = container.run().op("stat:/mapped")
+            report = container.run()
+            found, below = report.op("stat:/mapped"), report.op("stat:/mapped/below")
         except RuntimeFailed as error:
             box.check(f"mounts.option-{option}", False, str(error))
             box.not_applicable("mounts.idmap-mappings", "the runtime makes no id-mapped mounts")
@@ -146,6 +166,9 @@ def id_mapped_mounts(box: Box) -> None:
         owner = found.get("uid"), found.get("gid")
         box.equal(f"mounts.option-{option}", owner != (7, 7), True, "whether a mapping is applied")
         box.equal("mounts.idmap-mappings", owner, (1007, 1007), "the owner of what 7:7 owns")
+        if option == "ridmap":
+            owner = below.get("uid"), below.get("gid")
+            box.equal("mounts.option-ridmap", owner, (1007, 1007), "the owner of what 7:7 owns below")
 
 
 @case("mounts.idmap-nothing", "errors.unchanged")
@@ -154,7 +177,7 @@ def an_id_mapped_mount_without_mappings(box: Box) -> None:
         box.refused(
             "mounts.idmap-nothing",
             plain,
-            lambda bad, option=option: bad.mount("/mapped", "none", owned(bad), "rbind", option),  # type: ignore[misc]
+            lambda bad, option=option: bad.mount("/mapped", "none", str(owned(bad)), "rbind", option),  # type: ignore[misc]
             f"{option} without mappings and user namespace",
             "errors.unchanged",
         )

@@ -57,7 +57,7 @@ def test_a_faulty_table_is_noticed() -> None:
 @pytest.mark.parametrize("gate", [True, False], ids=["", "case-by-case"])
 def test_a_fake_runtime_meets_nothing(tmp_path: Path, name: str, gate: bool) -> None:
     # What waits for output takes its time with a runtime that gives none.
-    outcome = suite.run(fake(tmp_path, name), jobs=8, gate=gate)
+    outcome = suite.run(fake(tmp_path, name), jobs=8, patience=10, gate=gate)
     assert [id for id, (status, _) in outcome.statuses.items() if status == model.MET] == []
     assert outcome.code == (2 if gate else 1)
     assert outcome.faults == []
