@@ -29,6 +29,20 @@ def mount_points(pid: int | str = "self") -> list[str]:
     return [line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
 
 
+def machine() -> str:
+    """What of this machine makes a difference to runtimes, in a few words."""
+    v1 = any(cgroup_mounts().values())
+    v2 = [] in cgroup_mounts().values()
+    cgroups = "cgroup v1 and v2" if v1 and v2 else "cgroup v1" if v1 else "cgroup v2" if v2 else "no cgroups"
+    kernel = ".".join(os.uname().release.split(".")[:2])
+    modules = Path("/sys/kernel/security/lsm")
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    words = set(modules.read_text().split(",")) if modules.exists() else set()
+    words |= {"apparmor"} if enabled.exists() and enabled.read_text().strip() == "Y" else set()
+    security = [name for word, name in (("apparmor", "AppArmor"), ("selinux", "SELinux")) if word in words]
+    return ", ".join([f"Linux {kernel} ({os.uname().machine})", cgroups, *security])
+
+
 def is_child(pid: int) -> bool:
     """Whether pid is a child of the suite that nobody has waited for (a zombie too)."""
     try:

@@ -29,12 +29,14 @@ class Requirement(NamedTuple):
     """One demand of the specification, in the suite's own words.
 
     `level` is MUST or SHOULD (with NOT where it says so), or ENGINE for what is no requirement of the
-    specification but of those who call runtimes. `untestable` says why no case can observe it.
+    specification but of those who call runtimes. `since` is the version of the specification that brought it,
+    if that is after 1.0. `untestable` says why no case can observe it.
     """
 
     id: str
     section: str
     level: str
+    since: str
     text: str
     untestable: str = ""
 

@@ -35,6 +35,8 @@ def as_json(outcome: Outcome) -> str:
     document = {
         "runtime": outcome.runtime,
         "version": outcome.version,
+        "specification": outcome.specification,
+        "machine": outcome.machine,
         "seconds": round(outcome.seconds, 1),
         "exitStatus": outcome.code,
         "counts": {
@@ -46,6 +48,7 @@ def as_json(outcome: Outcome) -> str:
                 "id": requirement.id,
                 "section": requirement.section,
                 "level": requirement.level,
+                "since": requirement.since or "1.0",
                 "text": requirement.text,
                 "status": outcome.statuses[requirement.id][0],
                 "reason": outcome.statuses[requirement.id][1],

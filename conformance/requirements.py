@@ -1,10 +1,11 @@
 """The requirements: runtime-spec 1.3's demands as requirements.txt has them, and each mount option."""
 
+import re
 from pathlib import Path
 
 from conformance.model import Requirement
 
-# The list of config.md, "Linux mount options", by level.
+# The list of config.md, "Linux mount options", by level; the recursive ones and symfollow came with 1.1.
 OPTIONS = {
     "MUST": """
         async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev nodiratime
@@ -25,9 +26,10 @@ def option_id(name: str) -> str:
 def options_table() -> str:
     lines = ["[config.md#linux-mount-options]"]
     for level, names in OPTIONS.items():
-        lines += [f"{option_id(name)} | {level} | the mount option {name} is implemented" for name in names]
+        since = level + " 1.1" * (level == "SHOULD")
+        lines += [f"{option_id(name)} | {since} | the mount option {name} is implemented" for name in names]
     for name in ("idmap", "ridmap"):
-        lines.append(f"{option_id(name)} | SHOULD | the mount option {name} is implemented")
+        lines.append(f"{option_id(name)} | SHOULD 1.2 | the mount option {name} is implemented")
     return "\n".join(lines)
 
 
@@ -39,7 +41,8 @@ def parse(table: str) -> tuple[Requirement, ...]:
             section = line.strip("[]")
         elif line and not line.startswith("#"):
             id, level, text, *untestable = (field.strip() for field in line.split("|"))
-            found.append(Requirement(id, section, level, text, *untestable))
+            level, since = re.fullmatch(r"([A-Z ]+?) ?([0-9.]*)", level).groups()  # type: ignore[union-attr]
+            found.append(Requirement(id, section, level, since, text, *untestable))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import conformance.cases  # noqa: F401 (registers them)
 from conformance.box import Box
-from conformance.host import is_child
+from conformance.host import is_child, machine
 from conformance.model import (
     CASES,
     MET,
@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
 
     runtime: str
     version: str
+    specification: str
+    machine: str
     seconds: float
     observations: list[Observation]
     statuses: dict[str, tuple[str, str]]
@@ -172,7 +174,8 @@ def end_children() -> list[str]:
     return left
 
 
-def version_of(runtime: str) -> str:
+def version_of(runtime: str) -> tuple[str, str]:
+    """What a runtime says of itself: the first line, and the version of the specification."""
     try:
         result = subprocess.run(
             [runtime, "--version"],
@@ -183,8 +186,12 @@ def version_of(runtime: str) -> str:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.partition("\n")[0].strip() if result.returncode == 0 else ""
+        return "", ""
+    if result.returncode:
+        return "", ""
+    lines = [line.strip() for line in result.stdout.splitlines()] or [""]
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("spec:"))
+    return lines[0], next(found, "")
 
 
 def run(
@@ -230,6 +237,7 @@ def run(
     finally:
         shutil.rmtree(base)
     statuses = {requirement.id: status(requirement, observations) for requirement in REQUIREMENTS}
+    seconds = time.monotonic() - began
     return Outcome(
-        runtime, version_of(runtime), time.monotonic() - began, observations, statuses, faults, left
+        runtime, *version_of(runtime), machine(), seconds, observations, statuses, faults, left
     )

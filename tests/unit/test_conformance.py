@@ -42,9 +42,9 @@ def test_every_requirement_has_a_case_or_a_reason_and_every_case_a_requirement()
 
 def test_a_faulty_table_is_noticed() -> None:
     table = [
-        Requirement("a", "s", "MUST", "t"),
-        Requirement("a", "s", "OUGHT", "t"),
-        Requirement("b", "s", "MUST", "t", "a reason"),
+        Requirement("a", "s", "MUST", "", "t"),
+        Requirement("a", "s", "OUGHT", "", "t"),
+        Requirement("b", "s", "MUST", "1.3", "t", "a reason"),
     ]
     cases = [model.Case("c", ("b", "x"), lambda box: None)]
     faults = "; ".join(model.check_table(table, cases))
@@ -134,7 +134,8 @@ def outcome_of(*observations: Observation) -> suite.Outcome:
     statuses = {
         requirement.id: model.status(requirement, observations) for requirement in requirements.REQUIREMENTS
     }
-    return suite.Outcome("/fake", "", 0, list(observations), statuses, [], [])
+    said = "fake version 1", "1.3.0", "a machine"
+    return suite.Outcome("/fake", *said, 0, list(observations), statuses, [], [])
 
 
 @pytest.mark.parametrize(
