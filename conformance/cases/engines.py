@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,16 @@ def words_for_a_missing_program(box: Box) -> None:
         )
 
 
+# Executes the rest of its arguments with the two descriptors that the first two name as 3 and 4.
+AS_3_AND_4 = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in sys.argv[1:3]]
+for number, descriptor in enumerate(high, 3):
+    os.dup2(descriptor, number)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
 @case("engines.docker-preserve")
 def descriptors_for_the_program(box: Box) -> None:
     container = box.container("list:/proc/self/fd")
@@ -241,7 +252,7 @@ def descriptors_for_the_program(box: Box) -> None:
     reader, writer = os.pipe()
     with container.stdout.open("wb") as stdout:
         subprocess.run(
-            ["/bin/sh", "-c", f'exec 3<&{reader} 4>&{writer}; exec "$@"', "sh", *command,
+            [sys.executable, "-I", "-c", AS_3_AND_4, str(reader), str(writer), *command,
              str(container.bundle), container.id],
             stdout=stdout, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, pass_fds=(reader, writer),
             timeout=box.patience, check=False,
