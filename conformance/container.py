@@ -249,6 +249,10 @@ class Container:
             left.append(f"process {self.pid}")
         return sorted(set(left))
 
+    def remains(self, pid: int) -> bool:
+        """Whether a child is still there, which is waited for; the container's process is for `gone`."""
+        return pid != self.pid and is_child(pid) and not os.waitpid(pid, os.WNOHANG)[0]
+
     def clean(self) -> None:
         if (
             self.cgroups()
@@ -256,14 +260,13 @@ class Container:
             or any(path.name == self.id for path in self.box.root.rglob("*"))
         ):
             self.call("delete", "--force")
-        if self.pid and not self.gone() and is_child(self.pid):
-            os.kill(self.pid, 9)
-            wait(self.gone, 5)
+        members = {int(pid) for path in self.cgroups() for pid in (path / "cgroup.procs").read_text().split()}
+        for pid in members | ({self.pid} if self.pid and not self.gone() else set()):
+            if is_child(pid):
+                os.kill(pid, 9)
+        # The first process of a PID namespace ends only once the others have been waited for.
+        wait(lambda: not [pid for pid in members if self.remains(pid)] and self.gone(), 5)
         for path in self.cgroups():
-            for pid in (path / "cgroup.procs").read_text().split():
-                if is_child(int(pid)):
-                    os.kill(int(pid), 9)
-                    os.waitpid(int(pid), 0)
             for directory, _, _ in os.walk(path, topdown=False):
                 os.rmdir(directory)
         for point in reversed(mount_points()):

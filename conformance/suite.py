@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import conformance.cases  # noqa: F401 (registers them)
 from conformance.box import Box
-from conformance.host import is_child, machine
+from conformance.host import is_child, machine, wait
 from conformance.model import (
     CASES,
     MET,
@@ -163,15 +163,18 @@ def children() -> list[int]:
 
 def end_children() -> list[str]:
     """Ends what runtimes left running; says what it was. Zombies are only reaped."""
-    left = []
-    for pid in children():
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            continue
-        left.append(f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})")
-        if is_child(pid):
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
+    running = [pid for pid in children() if not os.waitpid(pid, os.WNOHANG)[0]]
+    left = [f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})" for pid in running]
+    for pid in running:
+        os.kill(pid, 9)
+    # All at once: the first process of a PID namespace ends only once the others have been waited for.
+    wait(lambda: not [pid for pid in children() if remains(pid)], PATIENCE)
     return left
+
+
+def remains(pid: int) -> bool:
+    """Whether a child is still there, which is waited for."""
+    return is_child(pid) and not os.waitpid(pid, os.WNOHANG)[0]
 
 
 def version_of(runtime: str) -> tuple[str, str]:
