@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("cri", "engine", "machine", "record", "fixtures", "under_systemd", "footprint")
+pytest.register_assert_rewrite(
+    *["cri", "engine", "machine", "podman", "record", "fixtures", "under_systemd", "footprint"]
+)
 
 from fixtures import *  # noqa: E402, F403
 from load import *  # noqa: E402, F403

@@ -289,41 +289,6 @@ class Containerd(Engine):
             self("containers", "delete", container, compare=False)
 
 
-class Podman(Engine):
-    """podman with conmon and netavark, no daemon; all its directories are private."""
-
-    name = "podman"
-    cgroup_manager = "cgroupfs"
-
-    def start(self) -> None:
-        place = self.place.directory
-        (place / "containers.conf").write_text(
-            "[containers]\n"
-            'default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
-            f'cgroup_parent = "/{self.place.name}"\n'
-            '[network]\nnetwork_backend = "netavark"\n'
-            f'network_config_dir = "{place}/networks"\n'
-            '[engine]\nruntime = "tested"\n'
-            f'[engine.runtimes]\ntested = ["{self.runtime.path}"]\n'
-        )
-        self.environment = {"CONTAINERS_CONF": str(place / "containers.conf")}
-
-    def command(self) -> list[str]:
-        place = self.place.directory
-        return [
-            *self.place.inside(),
-            *["podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--tmpdir", f"{place}/tmp"],
-            *["--cgroup-manager", self.cgroup_manager, "--events-backend", "file"],
-        ]
-
-    def load(self, image: Path) -> None:
-        self("load", "--quiet", "--input", str(image))
-
-    def clean(self) -> None:
-        self("pod", "rm", "--force", "--all", compare=False)
-        self("rm", "--force", "--all", "--time", "0", compare=False)
-
-
 def missing(*programs: str) -> str | None:
     """Why an engine cannot be run here, if so."""
     absent = [program for program in programs if shutil.which(program) is None]

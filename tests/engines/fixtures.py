@@ -10,7 +10,8 @@ from pathlib import Path
 import images
 import pytest
 from cri import Cri, unavailable
-from engine import Containerd, Docker, Engine, Podman, Runtime, missing
+from engine import Containerd, Docker, Engine, Runtime, missing
+from podman import Podman, RootlessPodman
 from record import Recording, compare, listed
 
 # Of a test that failed, or that one of the runtimes skipped.
@@ -170,3 +171,17 @@ def podman(
 ) -> Iterator[Engine]:
     """podman, with the image `busybox`."""
     yield from recorded(podman_engine, request, recordings)
+
+
+@pytest.fixture(scope="session")
+def rootless_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
+    programs = ("podman", "conmon", "newuidmap", "slirp4netns", "nsenter", "ip", "setpriv")
+    yield from running(RootlessPodman, runtime, [busybox], *programs)
+
+
+@pytest.fixture
+def rootless(
+    rootless_engine: RootlessPodman, request: pytest.FixtureRequest, recordings: Recordings
+) -> Iterator[Engine]:
+    """podman of an ordinary user, with the image `busybox`."""
+    yield from recorded(rootless_engine, request, recordings)

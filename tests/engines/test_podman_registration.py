@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from documented import check, shown
-from engine import Engine, Podman, Runtime
+from engine import Engine, Runtime
 from fixtures import running
+from podman import Podman
 
 
 class RegisteredPodman(Podman):

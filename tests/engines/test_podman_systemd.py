@@ -1,7 +1,7 @@
 """podman with --cgroup-manager systemd."""
 
-from engine import Podman
 from machine import wait_for
+from podman import Podman
 from under_systemd import APPARMOR, cgroup_of, profile_of, slice_of, unit
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import Containerd, Docker, Engine, Podman, Runtime
+from engine import Containerd, Docker, Engine, Runtime
 from fixtures import Recordings, recorded, running
+from podman import Podman
 
 BOOTED = os.path.isdir("/run/systemd/system")
 APPARMOR = os.path.isdir("/sys/kernel/security/apparmor")
