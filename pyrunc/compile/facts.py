@@ -20,7 +20,8 @@ class Facts:
     selinux      whether SELinux is on (asked only where there is a label)
     limits       the runtime's own hard resource limits by name (asked only where a user namespace would
                  keep the process from raising them)
-    bounding     the runtime's own capability bounding set, as a mask
+    bounding     the capability bounding set that the process begins with, as a mask: the runtime's own, or a
+                 user namespace's
     rootless     whether the effective user is not root of the initial user namespace
     copies_mounts whether it may copy mounts of the mount namespace that the runtime is in
     setgroups    whether the container's user namespace allows setgroups(2)

@@ -122,7 +122,7 @@ def compile_identity(
     """Ids, capabilities and no_new_privs; returns the capability sets that are left for after the
     seccomp filter, if any.
 
-    grantable is the runtime's own bounding set; groups is "set", "kept" or "denied" (see
+    grantable is the bounding set that the process begins with; groups is "set", "kept" or "denied" (see
     `namespaces.groups`); filtered tells whether there is a filter. Without
     noNewPrivileges a filter can only be installed with CAP_SYS_ADMIN, so where there is a filter
     that capability stays until it is in place.

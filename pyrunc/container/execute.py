@@ -207,7 +207,7 @@ def _facts(
         for warning in warnings:
             log.warning(warning)
     facts = Facts(
-        record["rootfs"], bounding=host_facts.bounding(), filter=filter, rootless=host_facts.rootless(),
+        record["rootfs"], bounding=host_facts.bounding(config), filter=filter, rootless=host_facts.rootless(),
         listen_fds=host_facts.listen_fds(), listen_names=host_facts.listen_names(),
         apparmor=host_facts.has_apparmor(process), selinux=host_facts.has_selinux(process),
         limits=host_facts.hard_limits(config, process),

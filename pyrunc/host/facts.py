@@ -51,7 +51,7 @@ def gather(
         rootfs,
         sources=sources,
         links=links,
-        bounding=bounding(),
+        bounding=bounding(config),
         filter=filter,
         rootless=rootless(),
         cgroups=cgroups,
@@ -155,8 +155,14 @@ def hard_limits(config: "dict[str, Any]", process: "dict[str, Any]") -> dict[str
     return found
 
 
-def bounding() -> int:
-    """The runtime's own capability bounding set."""
+def bounding(config: "dict[str, Any]") -> int:
+    """The capability bounding set that a process of the container begins with: the runtime's own, or in a
+    user namespace all that the kernel has, whoever enters it (user_namespaces(7))."""
+    if any(namespace["type"] == "user" for namespace in config.get("linux", {}).get("namespaces") or ()):
+        fd = posix.open("/proc/sys/kernel/cap_last_cap", posix.O_RDONLY | posix.O_CLOEXEC)
+        last = int(posix.read(fd, 16))
+        posix.close(fd)
+        return (2 << last) - 1
     fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
     text = posix.read(fd, 8192)
     posix.close(fd)

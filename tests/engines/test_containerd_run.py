@@ -106,6 +106,41 @@ def test_capabilities_privilege_and_new_privileges(ctr: Containerd) -> None:
     assert privileged.out.endswith("mounted\n")
 
 
+#: What a process can see of how it was started, but for what is new each time.
+VIEW = """
+grep -E '^(Umask|Uid|Gid|Groups|Threads|Sig[PBIC]|Shd|Cap|NoNewPrivs|Seccomp|Cpus|Mems|THP)' /proc/$P/status
+cat /proc/$P/limits /proc/$P/cgroup /proc/$P/uid_map /proc/$P/setgroups /proc/$P/comm /proc/$P/loginuid
+cat /proc/$P/oom_score_adj /proc/$P/personality /proc/$P/timerslack_ns /proc/$P/coredump_filter
+tr '\\0' '\\n' < /proc/$P/environ; cut -d' ' -f7-8,18-20,41 /proc/$P/stat
+readlink /proc/$P/cwd /proc/$P/exe /proc/$P/root; umask; taskset -p $P; chrt -p $P; ionice -p $P
+ls -ln / /dev /dev/pts /dev/shm | grep -Ev ' (mqueue|proc)$' | sed 's/ [A-Z][a-z]* *[0-9]* *[0-9:]* / /'
+cut -d' ' -f4-6 /proc/self/mountinfo | grep -Ev ' (/dev/[a-z]+|/proc/acpi|/sys/firmware) ' | sort
+hostname; ip addr; ls /sys/class/net; find /sys/fs/cgroup -maxdepth 1 | sort
+for path in /proc/kcore /proc/timer_list /proc/acpi /sys/firmware /proc/sysrq-trigger /proc/bus /proc/irq; do
+  ls -dln $path | cut -c1-24; test -w $path && echo writable
+done
+"""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"],
+        ["--privileged", "--cgroup", ""],
+        ["--net-host", "--read-only", "--seccomp", "--memory-limit", "67108864", "--cwd", "/made/for/it"],
+    ],
+    ids=["plain", "mapped", "privileged", "others"],
+)
+def test_what_a_process_finds_is_the_same(ctr: Containerd, flags: list[str]) -> None:
+    volatile = r"snapshots/\d+|pid \d+'s"
+    seen = ctr("run", "--rm", *flags, IMAGE, "seen", *ctr.shell(f"P=1{VIEW}"), ignore=volatile)
+    assert "CapBnd" in seen.out
+    ctr("run", "--detach", *flags, IMAGE, "base", "sleep", "1000")
+    look = ctr.shell(f"P=$${VIEW}")
+    ctr("tasks", "exec", "--exec-id", "look", "base", *look, ignore=volatile)
+
+
 def test_seccomp_profiles(ctr: Containerd) -> None:
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",

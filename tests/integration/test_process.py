@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,22 @@ def test_an_absent_capabilities_object_means_none(box: Box) -> None:
     box.process.pop("capabilities")
     status = status_of(box)
     assert status["CapEff"] in (NONE, status["CapBnd"])
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_the_runtime_lacks_is_in_a_user_namespace_as_configured(box: Box, asked: bool) -> None:
+    """Whoever enters a user namespace has all capabilities in it, also those that the runtime gave up."""
+    box.command = ["setpriv", "--bounding-set=-sys_boot", *box.command]
+    box.user_namespace()
+    names = ["CAP_KILL", "CAP_SYS_BOOT"] if asked else ["CAP_KILL"]
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), names)
+    box.process["noNewPrivileges"] = False
+    pid = box.sleeping()
+    inside = parse_status(box.exec_sh("cat /proc/self/status"))
+    expected = 1 << 5 | (1 << 22 if asked else 0)
+    for status in (proc_status(pid), inside):
+        assert {int(status[key], 16) for key in ("CapBnd", "CapPrm", "CapEff")} == {expected}
 
 
 def test_an_unknown_capability_is_a_warning_and_skipped(box: Box) -> None:
