@@ -38,14 +38,14 @@ graphroot = "{directory}/root"
 runroot = "{directory}/run"
 """
 
-# Mounts of the machine that end there end here too; those made here are not seen there.
+# Mounts of the machine that end there end here too; those made here are not seen there. Shared with each
+# other they are only at the end: before, what is mounted on one would be mounted on its copies.
 MOUNTS = """\
 set -e
-mount --make-rshared /
 mkdir "$1/machine-run"
 mount --bind /run "$1/machine-run"
 mount -t tmpfs -o mode=755 run /run
-# What its containers are made by, with the systemd driver.
+# By which containers are made with the systemd driver.
 for name in dbus systemd; do
   if [ -d "$1/machine-run/$name" ]; then
     mkdir "/run/$name"
@@ -62,6 +62,9 @@ if [ -c /dev/net/tun ]; then
   mknod -m 666 "$1/tun" c 10 200
   mount --bind "$1/tun" /dev/net/tun
 fi
+mount --make-rshared /
+test "$(stat -f -c %T /run)" = tmpfs
+test ! -e /run/lock
 touch "$1/mounted"
 exec sleep infinity
 """
