@@ -38,6 +38,10 @@ LINKS: tuple[tuple[str, str], ...] = (
 )
 
 
+# Twelve and twenty bits of a device number.
+_MAX_MAJOR, _MAX_MINOR = 4095, 1048575
+
+
 def makedev(major: int, minor: int) -> int:
     """The kernel's encoding of a device number for mknod(2) (include/linux/kdev_t.h)."""
     return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
@@ -74,10 +78,7 @@ def compile_devices(
         b.origin = f"/linux/devices/{i}"
         b.note = f"for {device['path']}"
         kind = TYPES[device["type"]]
-        if kind != f.S_IFIFO and ("major" not in device or "minor" not in device):
-            raise Error(
-                f"the device {device['path']} needs major and minor numbers", pointer=f"/linux/devices/{i}"
-            )
+        _check(device, kind, f"/linux/devices/{i}")
         _node(
             b, root, device["path"], kind | device.get("fileMode", 0o666) & 0o7777,
             device.get("major", 0), device.get("minor", 0), device.get("uid", 0), device.get("gid", 0),
@@ -85,6 +86,22 @@ def compile_devices(
         )
     b.note = ""
     b.origin = ""
+
+
+def _check(device: "dict[str, Any]", kind: int, pointer: str) -> None:
+    """Refuses what names no node, and numbers that the kernel would take for others (makedev(3))."""
+    if not components(device["path"]):
+        raise Error("a device cannot be at the root itself; give it a name", pointer=f"{pointer}/path")
+    if kind == f.S_IFIFO:
+        return
+    for key, most in (("major", _MAX_MAJOR), ("minor", _MAX_MINOR)):
+        if key not in device:
+            raise Error(f"the device {device['path']} needs major and minor numbers", pointer=pointer)
+        if not 0 <= device[key] <= most:
+            raise Error(
+                f"there is no {key} device number {device[key]}; Linux has 0 to {most}",
+                pointer=f"{pointer}/{key}",
+            )
 
 
 def _node(

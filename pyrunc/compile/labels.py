@@ -49,7 +49,8 @@ def on_exec(b: Builder, process: "dict[str, Any]", *, apparmor: bool) -> str:
         # The first is AppArmor's own where several security modules share the second.
         _write(
             b, _PROFILE, ("apparmor/exec", "exec"), f"exec {profile}",
-            f'the AppArmor profile "{profile}" has to be loaded on the host',
+            f'the AppArmor profile "{profile}" has to be loaded on the host, and to be one that the runtime '
+            "may change to (with noNewPrivileges, one that allows no more than the runtime's own)",
         )
     if label:
         _write(b, _LABEL, ("exec",), label, f'the SELinux label "{label}" has to be one of the loaded policy')

@@ -134,7 +134,9 @@ def _check_scheduler(b: Builder, scheduler: "dict[str, Any]", flags: "Iterable[s
     if nice and policy not in _WITH_NICE:
         b.warn(f"{pointer}/nice", f"it has no effect with {policy}")
     if policy in _REAL_TIME:
-        if not 1 <= priority <= 99 and "SCHED_FLAG_KEEP_PARAMS" not in flags:
+        # What is kept need not be given.
+        least = 0 if "SCHED_FLAG_KEEP_PARAMS" in flags else 1
+        if not least <= priority <= 99:
             raise Error(
                 f"the priority of {policy} is 1 (lowest) to 99, not {priority}", pointer=f"{pointer}/priority"
             )

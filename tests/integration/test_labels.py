@@ -66,7 +66,7 @@ profile {name}-runtime flags=(attach_disconnected,mediate_deleted) {{
 """
 
 
-def test_a_profile_that_may_not_be_changed_to_is_the_remedy_s_subject(box: Box, profile: str) -> None:
+def test_a_profile_that_the_runtime_may_not_change_to(box: Box, profile: str) -> None:
     """With no_new_privs AppArmor lets nobody change to a profile that is no subset of the one before."""
     file = box.place / "runtime-profile"
     file.write_text(RUNTIME.format(name=box.id))
@@ -79,7 +79,7 @@ def test_a_profile_that_may_not_be_changed_to_is_the_remedy_s_subject(box: Box, 
         Path("/proc/thread-self/attr/apparmor/exec").write_text(f"exec {box.id}-runtime")
 
     try:
-        box.run(preexec_fn=confine).failed("/process/args", "EPERM", f'profile "{box.id}"', "noNewPrivileges")
+        box.run(preexec_fn=confine).failed("EPERM", f'profile "{box.id}"', "change to", "noNewPrivileges")
     finally:
         subprocess.run(["apparmor_parser", "-R", "-K", str(file)], check=True)
     box.clean()

@@ -2,10 +2,14 @@
 
 import copy
 import json
+import random
 from typing import Any
 
 import pytest
 from examples import ENGINES, EXAMPLES, LAYOUTS, compiled, configuration, example, merged, ordinary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_schema import CONFIG, SAMPLES, grow
 
 from pyrunc.compile import check as compilers
 from pyrunc.container import check
@@ -57,6 +61,16 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"linux": {"intelRdt": {"closID": "a/b"}}}, ["/linux/intelRdt/closID"]),
     ({"linux": {"cgroupsPath": "/"}}, ["/linux/cgroupsPath"]),
     (
+        {"linux": {"devices": [
+            {"path": "/", "type": "p"},
+            {"path": "/dev/a", "type": "c", "major": 4096, "minor": 3},
+            {"path": "/dev/b", "type": "c", "major": 1, "minor": 3},
+            {"path": "/dev/c", "type": "b", "major": 1, "minor": 1048576},
+            {"path": "/dev/d", "type": "u", "major": -1, "minor": 1},
+        ]}},
+        [f"/linux/devices/{each}" for each in ("0/path", "1/major", "3/minor", "4/major")],
+    ),
+    (
         {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["a"], "action": "SCMP_ACT_ERRNO", "errnoRet": 70000},
             {"names": ["read"], "action": "SCMP_ACT_ERRNO"},
@@ -103,6 +117,18 @@ def test_warnings_are_told_too() -> None:
     config = ordinary()
     config["process"]["scheduler"] = {"policy": "SCHED_FIFO", "priority": 1, "nice": 1}
     assert ("warning", "/process/scheduler/nice") in found(config)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.randoms(use_true_random=True))
+def test_whatever_the_schema_allows_is_compiled_or_refused(rnd: random.Random) -> None:
+    config = copy.deepcopy(rnd.choice(SAMPLES))
+    for key, value in grow(CONFIG, rnd).items():
+        if key not in ("linux", "process"):
+            config[key] = value
+        else:
+            config[key].update((inner, item) for inner, item in value.items() if rnd.random() < 0.3)
+    check.violations(json.dumps(config))
 
 
 def test_an_error_that_cannot_be_taken_out_ends_the_search() -> None:

@@ -277,13 +277,21 @@ def test_failures_tell_what_to_do(given: Step, errno: int, parts: list[str]) -> 
 
 
 def test_a_missing_executable_reads_as_engines_expect() -> None:
-    missing = step("execve", "/bin/foo", vector([b"foo"], "argv"), vector([], "envp"), note='"foo"')
+    missing = step("execve", "/bin/foo", vector([b"foo"], "argv"), vector([], "envp"))
     assert 'exec "/bin/foo": no such file or directory' in told(missing, ENOENT)
     assert 'exec "/bin/foo": permission denied' in told(missing, EACCES)
     looked_up = step("faccessat2", f.AT_FDCWD, "/bin/foo", 1, 0)
     assert 'exec "/bin/foo": permission denied' in told(looked_up, EACCES)
     given_up = step("fail", ENOENT, note='"foo": executable file not found in $PATH')
     assert told(given_up, ENOENT) == '"foo": executable file not found in $PATH'
+
+
+@pytest.mark.parametrize("errno", [EPERM, EACCES])
+def test_a_process_with_a_label_may_be_refused_for_that(errno: int) -> None:
+    words = (vector([b"foo"], "argv"), vector([], "envp"))
+    labelled = step("execve", "/bin/foo", *words, note='with the SELinux label "box_t"')
+    assert 'the security module forbids it with the SELinux label "box_t"' in told(labelled, errno)
+    assert "security module" not in told(step("execve", "/bin/foo", *words), errno)
 
 
 def test_an_expectation_tells_what_was_expected() -> None:
