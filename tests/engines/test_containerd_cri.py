@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cri import BUSYBOX, GATEWAY, PAUSE, Container, Cri
 from machine import CGROUPS, cgroup_file, cgroups, wait_for
+from test_containerd_run import VIEW
 
 SLEEP = ("sleep", "1000")
 #: Namespaces of the node, of the pod, or of the container alone.
@@ -71,6 +72,16 @@ def test_two_containers_share_the_namespaces_of_their_pod(cri: Cri) -> None:
     server.remove()
     again = pod.container("server2", *SLEEP, security=own_namespaces())
     assert namespace(again, "net") == before
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_what_a_container_finds_is_the_same(cri: Cri, privileged: bool) -> None:
+    pod = cri.pod("seen", security_context={"privileged": privileged})
+    security = {"privileged": privileged, "namespace_options": {"pid": OWN}}
+    resources = {"memory_limit_in_bytes": str(64 << 20), "cpu_shares": "256", "oom_score_adj": "300"}
+    container = pod.container("box", *SLEEP, security=security, resources=resources)
+    volatile = r"10\.89\.7\.\d+|[0-9a-f:]{10,}|if\d+|snapshots/\d+|pid \d+'s"
+    assert "CapBnd" in container.shell(f"P=1{VIEW}P=$${VIEW}", ignore=volatile)
 
 
 def test_a_pod_s_processes_in_one_namespace(cri: Cri) -> None:
