@@ -10,10 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from engine import Engine
-from machine import CGROUPS, wait_for
+from machine import CGROUPS, cgroups, wait_for
 
 #: What `default_ulimits` has by default is more than a machine without CAP_SYS_RESOURCE can give.
 CONTAINERS_CONF = """\
@@ -161,6 +162,12 @@ class Podman(Engine):
         return subprocess.run([*self.inside(), *words], check=True, capture_output=True, text=True).stdout
 
     def stop(self) -> None:
+        # Containers that podman could not remove, where a test failed, and their conmon.
+        for top in cgroups(self.place.name):
+            for file in top.glob("**/cgroup.procs"):
+                for pid in file.read_text().split():
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
         self.keeper.send_signal(signal.SIGKILL)
         self.keeper.wait()
         # `play kube` and `build` know no --cgroup-parent.

@@ -10,7 +10,7 @@ ENV GREETING=hello
 RUN id && echo "$GREETING $WHO" >/made && ls -d /proc/self /dev/null /sys/kernel
 WORKDIR /home/bob
 USER bob
-RUN pwd; id -un; touch /home/bob/mine 2>/dev/null || echo not mine
+RUN pwd; id -un; ulimit -n; touch /home/bob/mine 2>/dev/null || echo not mine
 RUN --mount=type=tmpfs,target=/scratch touch /scratch/x; grep -c ' /scratch ' /proc/mounts
 USER root
 COPY file /copied
@@ -29,7 +29,7 @@ def test_an_image_is_built(podman: Podman, isolation: str) -> None:
     flags += ["--memory", "64m", "--cap-drop", "net_raw", "--ulimit", "nofile=512:512", "--layers=false"]
     flags += ["--cgroup-parent", f"/{podman.place.name}/build", "--tag", "built"]
     built = podman("build", *flags, str(context), ignore="--> [0-9a-f]+")
-    assert "uid=0(root) gid=0(root)" in built.out and "\n/home/bob\nbob\n" in built.out
+    assert "uid=0(root) gid=0(root)" in built.out and "\n/home/bob\nbob\n512\n" in built.out
     assert podman("run", "--rm", "built").out == "hello world\ncopied\n"
     podman("rmi", "built", compare=False)
 

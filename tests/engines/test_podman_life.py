@@ -1,7 +1,10 @@
 """A container's life under podman: create, init, start, pause, kill, stop, and what is asked about it."""
 
 import json
+import time
+from pathlib import Path
 
+from machine import wait_for
 from podman import Podman
 
 
@@ -9,8 +12,17 @@ def state(podman: Podman, name: str = "one") -> str:
     return podman("inspect", name, "--format", "{{.State.Status}} {{.State.ExitCode}}").out.strip()
 
 
+def count(podman: Podman) -> str:
+    """How far the first process has come, looked at from the host."""
+    pid = podman("inspect", "one", "--format", "{{.State.Pid}}", compare=False).out.strip()
+    return Path(f"/proc/{pid}/root/tmp/n").read_text()
+
+
 def test_the_verbs_of_a_life(podman: Podman) -> None:
-    script = 'trap "echo told; exit 9" TERM; trap "echo heard" USR1; echo up; while :; do sleep 0.05; done'
+    script = (
+        'trap "echo told; exit 9" TERM; trap "echo heard" USR1; echo up;'
+        "while :; do sleep 0.05; n=$((n + 1)); echo $n >/tmp/n; done"
+    )
     podman("create", "--name", "one", "busybox", "sh", "-c", script)
     assert state(podman) == "created 0"
     podman("init", "one")
@@ -23,7 +35,11 @@ def test_the_verbs_of_a_life(podman: Podman) -> None:
     podman("pause", "one")
     assert state(podman) == "paused 0"
     podman("exec", "one", "true", code=255)
+    counted = count(podman)
+    time.sleep(0.3)
+    assert count(podman) == counted
     podman("unpause", "one")
+    wait_for(lambda: count(podman) != counted, "the process to go on")
     podman("stop", "one")
     assert state(podman) == "exited 9"
     podman("start", "one")
