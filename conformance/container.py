@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conformance.host import cgroup_mounts, is_child, mount_points, wait
+from conformance.host import cgroup_mounts, children, is_child, mount_points, wait
 from conformance.model import RuntimeFailed
 
 if TYPE_CHECKING:
@@ -210,9 +210,21 @@ class Container:
 
     def ended(self) -> int | None:
         """Wait until the process has ended; its exit status (-N for a signal) where the suite can know it."""
-        if not wait(self.gone, self.box.patience):
+        if not wait(self.gone, 0.5) and not wait(self.gone_with_others, self.box.patience):
             raise RuntimeFailed(f"the container's process {self.pid} did not end")
         return self.status
+
+    def gone_with_others(self) -> bool:
+        """As `gone`, and collect, as a subreaper has to, what else has died in the container: the first
+        process of a PID namespace ends only once the others have been waited for."""
+        for pid in children():
+            try:
+                others = pid != self.pid and self.id in Path(f"/proc/{pid}/cgroup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if others and is_child(pid):
+                os.waitpid(pid, os.WNOHANG)
+        return self.gone()
 
     def report(self) -> "Report":
         """Wait for the probe's report."""

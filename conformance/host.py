@@ -34,6 +34,10 @@ def machine() -> str:
     v1 = any(cgroup_mounts().values())
     v2 = [] in cgroup_mounts().values()
     cgroups = "cgroup v1 and v2" if v1 and v2 else "cgroup v1" if v1 else "cgroup v2" if v2 else "no cgroups"
+    if v2 and not v1:
+        found = Path(next(iter(cgroup_mounts())), "cgroup.controllers").read_text().split()
+        missing = [name for name in ("cpu", "cpuset", "io", "memory", "pids") if name not in found]
+        cgroups += f" without {', '.join(missing)}" if missing else ""
     kernel = ".".join(os.uname().release.split(".")[:2])
     modules = Path("/sys/kernel/security/lsm")
     enabled = Path("/sys/module/apparmor/parameters/enabled")
@@ -50,6 +54,20 @@ def is_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def children() -> list[int]:
+    """The suite's children, with those that runtimes have left to it."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == os.getpid():
+                found.append(int(name))
+    return found
 
 
 def wait(condition: Callable[[], object], timeout: float) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import conformance.cases  # noqa: F401 (registers them)
 from conformance.box import Box
-from conformance.host import is_child, machine, wait
+from conformance.host import children, is_child, machine, wait
 from conformance.model import (
     CASES,
     MET,
@@ -145,20 +145,6 @@ def plainest(runtime: str, probe: Path, directory: Path, patience: float) -> str
         return str(error)
     finally:
         box.clean()
-
-
-def children() -> list[int]:
-    """The suite's children that are left when all cases are over."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == os.getpid():
-                found.append(int(name))
-    return found
 
 
 def end_children() -> list[str]:

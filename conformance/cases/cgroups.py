@@ -103,6 +103,8 @@ def files_of_the_unified_hierarchy(box: Box) -> None:
     if not v2_mount():
         raise NotApplicable("this machine has cgroup v1")
     container = box.container().runs("hold")
+    if not has_controller("memory") or not has_controller("pids"):
+        raise NotApplicable("there are no cgroup controllers memory and pids")
     # The last is of no controller, and no runtime has to know it.
     files = {"memory.high": str(128 << 20), "pids.max": "99", "cgroup.max.depth": "7"}
     container.linux["resources"] = {"unified": files}
