@@ -124,7 +124,7 @@ def mappings_of_one_kind(box: Box) -> None:
 def metadata_for_nobody(box: Box) -> None:
     box.refused(
         "seccomp.listener-metadata",
-        listener(listenerPath=str(box.directory / "nobody"), listenerMetadata="data"),
+        listener(),
         listener(listenerMetadata="data"),
         "listenerMetadata without listenerPath",
         at_start=True,
