@@ -132,11 +132,10 @@ def _memory(result: Settings, memory: "dict[str, Any]", old: "dict[str, Any]") -
     """Checks the section, and completes it by what old, the section in force, adds to its meaning."""
     pointer = f"{result.root}/memory"
     v1 = "memory" in result.layout.v1
-    for name in ("kernel",) if v1 else ("kernel", "kernelTCP"):
-        if memory.get(name):
-            result.warnings.append(
-                (f"{pointer}/{name}", "ignored: current kernels have no separate limit for kernel memory")
-            )
+    if memory.get("kernel"):
+        result.warnings.append(
+            (f"{pointer}/kernel", "ignored: current kernels have no separate limit for kernel memory")
+        )
     if memory.get("useHierarchy") is False:
         raise Error(
             "memory accounting is always hierarchical since Linux 5.11; remove the key",
@@ -197,8 +196,13 @@ def _unlimited(result: Settings, memory: "dict[str, Any]") -> None:
     result.writes.insert(0, result.writes.pop())
 
 
-def _ignored(result: Settings, section: "dict[str, Any]", key: str) -> None:
-    """A property that has its warning already."""
+def _kernel_tcp_v2(result: Settings, section: "dict[str, Any]", key: str) -> None:
+    """TCP buffers count as memory; of their own they can only have no limit."""
+    if section["kernelTCP"] > 0:
+        raise Error(
+            "cgroup v2 has no limit for TCP buffers alone, which count as memory; remove it, or use limit",
+            pointer=result.root + key,
+        )
 
 
 # -- cpu ---------------------------------------------------------------------
@@ -255,7 +259,7 @@ def _bandwidth_v2(result: Settings, cpu: "dict[str, Any]", key: str) -> None:
 
 _SHARED_V2 = {
     "swap": _swap_v2,
-    "kernelTCP": _ignored,
+    "kernelTCP": _kernel_tcp_v2,
     "shares": _shares_v2,
     "period": _bandwidth_v2,
     "quota": _bandwidth_v2,

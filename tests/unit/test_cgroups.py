@@ -246,13 +246,19 @@ def test_swappiness_minus_one_as_docker_writes_it_means_not_set() -> None:
     assert values(pure(), memory={"swappiness": 2**64 - 1}) == []
 
 
-@pytest.mark.shows("/linux/resources/memory/{kernel,kernelTCP}")
+@pytest.mark.shows("/linux/resources/memory/kernel")
 def test_kernel_memory_is_ignored_with_a_warning() -> None:
-    plan = cgroups.plan(config(memory={"kernel": 5, "kernelTCP": 5}), pure(), "box")
+    plan = cgroups.plan(config(memory={"kernel": 5, "kernelTCP": -1}), pure(), "box")
     assert not plan.settings.writes
-    assert [pointer for pointer, _ in plan.settings.warnings] == [
-        "/linux/resources/memory/kernel", "/linux/resources/memory/kernelTCP",
-    ]  # fmt: skip
+    assert [pointer for pointer, _ in plan.settings.warnings] == ["/linux/resources/memory/kernel"]
+
+
+@pytest.mark.shows("/linux/resources/memory/kernelTCP")
+def test_a_limit_of_tcp_buffers_has_no_counterpart_in_v2() -> None:
+    """config-linux.md, "Unified": what cannot be converted is an error."""
+    with pytest.raises(Error) as caught:
+        cgroups.plan(config(memory={"kernelTCP": 5}), pure(), "box")
+    assert caught.value.pointer == "/linux/resources/memory/kernelTCP"
 
 
 @pytest.mark.parametrize(
