@@ -106,6 +106,8 @@ def test_capabilities_privilege_and_new_privileges(ctr: Containerd) -> None:
     assert privileged.out.endswith("mounted\n")
 
 
+#: A string that doubles until it does not fit into memory.
+DEVOURS = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done"
 #: What a process can see of how it was started, but for what is new each time.
 VIEW = """
 grep -E '^(Umask|Uid|Gid|Groups|Threads|Sig[PBIC]|Shd|Cap|NoNewPrivs|Seccomp|Cpus|Mems|THP)' /proc/$P/status
