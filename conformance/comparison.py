@@ -21,7 +21,7 @@ VOLATILE = (
     (re.compile(r"/[\w/]*/conformance-\w+/\d+/bundle-conformance-\d+-\d+-\d+"), "BUNDLE"),
     (re.compile(r"/[\w/]*/conformance-\w+/\d+"), "DIRECTORY"),
     (re.compile(r"conformance-\d+-\d+-\d+"), "ID"),
-    (re.compile(r"\b(nr_inodes|size)=\d+k?,?"), ""),
+    (re.compile(r"\b(nr_inodes|size)=\d+k?,?|\binode64,"), ""),
     (re.compile(r"config\.json:\d+:\d+"), "config.json"),
     (re.compile(r"fd/\d+"), "fd/N"),
     (re.compile(r"20\d\d-\d\d-\d\dT[\d:.]+Z:? ?"), ""),
