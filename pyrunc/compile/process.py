@@ -142,7 +142,7 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
         b.step("faccessat2", f.AT_FDCWD, name, f.ACCESS_X_OK, f.AT_EACCESS, note=f'"{name}"')
         b.statx(f.AT_FDCWD, name, 0, f.STATX_BASIC_STATS)
         # A directory that may be searched passes for executable until execve.
-        refusal = f'exec "{name}": it is a directory: permission denied'
+        refusal = f'exec "{name}": it is a directory'
         b.refuse(STATX_MODE, 2, f.S_IFDIR, EACCES, refusal, mask=f.S_IFMT)
         b.origin = ""
         return

@@ -363,11 +363,11 @@ def failure(step: Step, errno: int, value: int, output: str) -> str:
     if step.call == "copy_up":
         what = f"tmpcopyup cannot copy {text(output)}" if output else "tmpcopyup cannot copy the directory"
         return _sentence((what + _note(step.note), reason, remedy("copy_up", errno, step)))
+    # Of what is executed, engines look for the C library's words in lower case.
+    lower = reason[0].lower() + reason[1:]
     if step.call in _COMPARISONS:
-        return _sentence((step.note or line(step), reason))
+        return _sentence((step.note or line(step), lower if step.note.startswith("exec ") else reason))
     if step.call in ("execve", "faccessat2"):
-        # Engines look for the C library's words in lower case.
         path = text(_string(step.args[0 if step.call == "execve" else 1]))
-        lower = reason[0].lower() + reason[1:]
         return _sentence((f"exec {path}", lower, remedy("execve", errno, step)))
     return _sentence((_short(step) + _note(step.note), reason, remedy(step.call, errno, step)))

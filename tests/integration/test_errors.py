@@ -151,7 +151,7 @@ def test_a_program_that_cannot_run(box: Box, args: list[str], words: list[str]) 
 
 def test_a_directory_is_no_program(box: Box) -> None:
     box.args("/etc")
-    box.run().failed("/etc", "permission denied")
+    box.run().failed('exec "/etc": it is a directory: permission denied (EACCES)')
     box.clean()
 
 

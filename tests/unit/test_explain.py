@@ -282,6 +282,8 @@ def test_a_missing_executable_reads_as_engines_expect() -> None:
     assert 'exec "/bin/foo": permission denied' in told(missing, EACCES)
     looked_up = step("faccessat2", f.AT_FDCWD, "/bin/foo", 1, 0)
     assert 'exec "/bin/foo": permission denied' in told(looked_up, EACCES)
+    directory = step("refuse", 28, 2, 0xF000, 0x4000, EACCES, note='exec "/bin": it is a directory')
+    assert told(directory, EACCES) == 'exec "/bin": it is a directory: permission denied (EACCES)'
     given_up = step("fail", ENOENT, note='"foo": executable file not found in $PATH')
     assert told(given_up, ENOENT) == '"foo": executable file not found in $PATH'
 
