@@ -10,7 +10,7 @@ from errno import ENXIO
 from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
-from pyrunc.compile.namespaces import CLONE_FLAGS, groups
+from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces, become_root, groups
 from pyrunc.compile.process import (
     all_cpus,
     before_user_namespace,
@@ -83,6 +83,9 @@ def compile_exec(
         b.step("setns", target, flags)
         b.origin = ""
     b.close(target)
+    if flags & f.CLONE_NEWUSER:
+        # Or the terminal and the keyring would belong to an id of the host that is not mapped.
+        become_root(b, Namespaces(config), config, facts)
     if flags & (f.CLONE_NEWPID | f.CLONE_NEWTIME):
         b.phase = "clone"
         b.clone(0)

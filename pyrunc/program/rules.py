@@ -315,6 +315,8 @@ def _wait(walk: Walk, step: Step) -> None:
 def _clone(walk: Walk, step: Step) -> None:
     if walk.blocks:
         walk.bad("the process that goes on must not depend on anything")
+    # Who it was before is not who the container's process is to be.
+    walk.identified = False
 
 
 def _execve(walk: Walk, step: Step) -> None:

@@ -132,19 +132,21 @@ class Engine:
         timeout: float = MINUTE,
         compare: bool = True,
         ignore: str | None = None,
+        program: list[str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> Result:
-        """Runs the engine's command and expects its exit status (None: any).
+        """Runs the engine's command, or another `program`, and expects its exit status (None: any).
 
         What it prints is compared between runtimes, unless `compare` is False; `ignore` is a regular
         expression for the parts of it that are new each time.
         """
         ended = subprocess.run(  # noqa: PLW1510 - it is looked at below
-            [*self.command(), *self.arguments(words)],
+            [*(program or self.command()), *(words if program else self.arguments(words))],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             timeout=timeout * PATIENCE,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **(environment or {})},
         )
         out, err = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
         if compare:
@@ -166,6 +168,10 @@ class Docker(Engine):
     #: More of daemon.json.
     configuration: dict[str, object] = {}
 
+    def before(self) -> list[str]:
+        """Words before those that start the daemon."""
+        return []
+
     def start(self) -> None:
         place = self.place.directory
         self.socket = place / "docker.sock"
@@ -178,15 +184,20 @@ class Docker(Engine):
         }
         (place / "daemon.json").write_text(json.dumps(configuration))
         (place / "client").mkdir()
+        # BuildKit takes what is named runc, whatever runtime is configured.
+        (place / "bin").mkdir()
+        (place / "bin/runc").symlink_to(self.runtime.path)
         self.environment = {"DOCKER_CONFIG": str(place / "client"), "DOCKER_HOST": f"unix://{self.socket}"}
         self.daemon = Daemon(
             [
                 *self.place.inside(),
+                *self.before(),
                 *["dockerd", "--config-file", str(place / "daemon.json"), "--data-root", str(place / "data")],
                 *["--exec-root", str(place / "exec"), "--pidfile", str(place / "docker.pid")],
                 *["--host", f"unix://{self.socket}"],
             ],
             place / "dockerd.log",
+            {"PATH": f"{place}/bin:{os.environ['PATH']}"},
         )
         self.daemon.wait_ready([*self.command(), "--host", f"unix://{self.socket}", "version"])
 
@@ -204,6 +215,20 @@ class Docker(Engine):
         containers = self("ps", "--all", "--quiet", compare=False).out.split()
         if containers:
             self("rm", "--force", "--volumes", *containers, compare=False)
+
+
+class RemappedDocker(Docker):
+    """dockerd that puts its containers into a user namespace, whose ids begin at `FIRST` on the host."""
+
+    configuration = {"userns-remap": "www-data"}
+    FIRST = 200_000
+
+    def before(self) -> list[str]:
+        # Subordinate ids that only this daemon sees.
+        ids = self.place.directory / "subordinate-ids"
+        ids.write_text(f"www-data:{self.FIRST}:65536\n")
+        mount = f"mount --bind {ids} /etc/subuid && mount --bind {ids} /etc/subgid"
+        return ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
 
 
 class Containerd(Engine):

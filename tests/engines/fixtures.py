@@ -10,7 +10,7 @@ from pathlib import Path
 import images
 import pytest
 from cri import Cri, unavailable
-from engine import Containerd, Docker, Engine, Runtime, missing
+from engine import Containerd, Docker, Engine, RemappedDocker, Runtime, missing
 from podman import Podman, RootlessPodman
 from record import Recording, compare, listed
 
@@ -128,6 +128,21 @@ def docker_with_page(docker: Docker, getting_started: Path) -> Docker:
     if not docker("images", "--quiet", "docker/getting-started", compare=False).out:
         docker.load(getting_started)
     return docker
+
+
+@pytest.fixture(scope="module")
+def remapped_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
+    if not os.path.exists("/etc/subuid") or not os.path.exists("/etc/subgid"):
+        pytest.skip("there are no /etc/subuid and /etc/subgid for the daemon's own ones to be mounted on")
+    yield from running(RemappedDocker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
+
+
+@pytest.fixture
+def remapped(
+    remapped_engine: RemappedDocker, request: pytest.FixtureRequest, recordings: Recordings
+) -> Iterator[Engine]:
+    """Docker with `userns-remap`, and the image `busybox`."""
+    yield from recorded(remapped_engine, request, recordings)
 
 
 @pytest.fixture(scope="session")

@@ -248,6 +248,21 @@ def test_exec_detached_with_a_console_socket(box: Box, console: FdSocket) -> Non
     terminal.close()
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_exec_s_terminal_belongs_to_its_user_in_a_user_namespace(
+    box: Box, console: FdSocket, uid: int
+) -> None:
+    box.user_namespace()
+    box.sleeping()
+    script = "stat -c owner=%u $(tty); echo again >$(tty); sleep 1000"
+    flags = ["-t", "-d", "--user", str(uid), "--console-socket", console.path]
+    box.exec("/bin/sh", "-c", script, flags=flags).ok()
+    terminal = Terminal(console.receive()[1])
+    terminal.read_until(f"owner={uid}\n")
+    terminal.read_until("again")
+    terminal.close()
+
+
 def test_exec_without_a_terminal_has_none(box: Box) -> None:
     box.sleeping()
     assert "not a tty" in box.exec("/bin/sh", "-c", "tty; exit 0").ok().out

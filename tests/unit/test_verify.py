@@ -773,6 +773,15 @@ def test_entering_a_mount_namespace_stands_for_the_pivot() -> None:
     refused(joining(f.CLONE_NEWPID), "before the pivot")
 
 
+def test_who_a_process_was_before_its_clone_is_not_its_user() -> None:
+    program = joining(f.CLONE_NEWNS | f.CLONE_NEWUSER | f.CLONE_NEWPID)
+    user = program.steps[find(program, "setresuid")]
+    program.steps.insert(find(program, "clone"), user)
+    verify(program)
+    del program.steps[find(program, "setresuid", 1)]
+    refused(program, "user is never set")
+
+
 def test_a_mount_namespace_joined_on_the_second_try_counts() -> None:
     b = Builder()
     for name in ("report", "command"):
