@@ -49,7 +49,7 @@ def test_an_image_is_built_in_steps(docker: Docker, context: Path) -> None:
     assert docker("run", "--rm", "built").out == MADE
     # What has been built is not built again, and no container of a step remains.
     again = docker("build", "--build-arg", "GREETING=good day", "-t", "built", str(context)).out
-    assert "Running in" not in again and again.count("Using cache") == 9
+    assert "Running in" not in again and again.count("Using cache") == 11
     assert docker("ps", "--all", "--quiet").out == ""
 
 
@@ -90,6 +90,8 @@ def test_buildkit_runs_steps_by_the_runtime_named_runc(docker: Docker, context: 
     words = ["build", "--progress", "plain", "--build-arg", "GREETING=good day", "-t", "built", str(context)]
     shown = docker(*words, environment=kit, compare=False).err
     assert "4294967295" in shown and "Seccomp:\t2" in shown
+    calls = (docker.place.directory / "runc.log").read_text().splitlines()
+    assert len([call for call in calls if " run --bundle " in call]) == 5
     assert docker("run", "--rm", "built").out == MADE
     (context / "Dockerfile").write_text("FROM busybox\nRUN echo before; exit 7\n")
     failed = docker("build", "--progress", "plain", str(context), code=1, environment=kit, compare=False).err
@@ -107,7 +109,7 @@ services:
   client:
     image: busybox
     depends_on: [web]
-    command: sh -c 'until wget -qO /kept/page http://web/; do sleep 0.1; done; cat /kept/page; exec sleep 1000'
+    command: sh -c 'until wget -qO /kept/page http://web/; do sleep 0.1; done; cat /kept/page; sleep 99'
     init: true
     environment: {COLOUR: blue}
     volumes: ["kept:/kept"]
@@ -135,18 +137,11 @@ def test_two_services_of_a_compose_file(docker_with_page: Docker) -> None:
     assert "two_client_1" in listed and "two_web_1" in listed and listed.count(" Up ") == 2
     logged = docker("logs", "--no-color", "client", program=program, ignore=r"(?s)wget: .*?refused\n").out
     assert "Getting started" in logged
-    assert (
-        docker("exec", "-T", "client", "sh", "-c", "echo $COLOUR; exit 5", program=program, code=5).out
-        == "blue\n"
-    )
-    assert (
-        "CapEff:\t0000000000000000"
-        in docker("exec", "-T", "client", "cat", "/proc/self/status", program=program, compare=False).out
-    )
+    script = "echo $COLOUR; grep CapEff /proc/self/status; exit 5"
+    seen = docker("exec", "-T", "client", "sh", "-c", script, program=program, code=5).out
+    assert seen == "blue\nCapEff:\t0000000000000000\n"
     docker("up", "--detach", "--scale", "client=2", program=program, compare=False)
     assert docker("ps", "--filter", "name=two_client", "--format", "{{.State}}").out == "running\nrunning\n"
-    docker("restart", "--timeout", "1", "web", program=program, compare=False)
-    assert docker.place.fetch("http://127.0.0.1:8088/") == images.PAGE
     docker("down", "--volumes", "--timeout", "1", program=program, compare=False)
     assert docker("ps", "--all", "--quiet").out == ""
     assert docker("network", "ls", "--filter", "name=two", "--quiet").out == ""

@@ -1,6 +1,5 @@
 """A swarm of one node: services with replicas, secrets, updates, and what becomes of killed tasks."""
 
-import functools
 import json
 import os
 import re
@@ -27,21 +26,26 @@ def manager(docker_engine: Docker) -> Iterator[Docker]:
 
 @pytest.fixture
 def swarm(manager: Docker, docker_with_page: Docker) -> Iterator[Docker]:
-    """Docker as the manager of a swarm; its services, secrets and configs are removed."""
+    """Docker as the manager of a swarm; its services, secrets, configs and networks are removed."""
     docker = docker_with_page
     yield docker
     for kind in ("service", "secret", "config"):
         names = docker(kind, "ls", "--quiet", compare=False).out.split()
         if names:
             docker(kind, "rm", *names, compare=False)
-    wait_for(lambda: not docker("ps", "--all", "--quiet", compare=False).out, "the end of all tasks")
-    for network in docker(
-        "network", "ls", "--filter", "driver=overlay", "--quiet", compare=False
-    ).out.split():
-        if docker("network", "inspect", "--format", "{{.Ingress}}", network, compare=False).out == "false\n":
-            # It is in use until its tasks are gone.
-            remove = functools.partial(docker, "network", "rm", network, compare=False, code=None)
-            wait_for(lambda: remove().code == 0, "removal of the network")
+    # The swarm ends the tasks, but for those that have ended; either may come first.
+    wait_for(
+        lambda: _none_left(docker, "ps", "--all", "--quiet", remove=["rm", "--force"]), "end of all tasks"
+    )
+    overlays = ["network", "ls", "--filter", "driver=overlay", "--filter", "name=front", "--quiet"]
+    wait_for(lambda: _none_left(docker, *overlays, remove=["network", "rm"]), "removal of the network")
+
+
+def _none_left(docker: Docker, *listing: str, remove: list[str]) -> bool:
+    found = docker(*listing, compare=False).out.split()
+    if found:
+        docker(*remove, *found, compare=False, code=None)
+    return not found
 
 
 def running(docker: Docker, service: str) -> list[str]:
