@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from engines_document import DOCUMENT, example, put, snippets
+from engines_document import DOCUMENT, differences, example, put, skipped, snippets
 from registered import ROOT, look, stand_in
 
 UPDATE = os.environ.get("PYRUNC_UPDATE_GOLDEN") == "1"
@@ -22,7 +22,7 @@ SHOWN = [
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("check", example())]
+    ("name", "content"), [("check", example()), ("differences", differences()), ("skipped", skipped())]
 )
 def test_a_generated_part_is_the_one_that_is_made_now(name: str, content: str) -> None:
     text = DOCUMENT.read_text()
