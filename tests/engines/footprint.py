@@ -92,14 +92,21 @@ class Footprint:
         for place_of_state in state_directories(engine):
             self.names |= {f"state {path}" for path in place_of_state.glob("*")}
 
-    def is_all_that_is_left(self) -> None:
-        """Asserts that what came later has gone, given a moment."""
+    def is_all_that_is_left(self, slack: int = SLACK) -> None:
+        """Asserts that what came later has gone, given a moment, but for `slack` descriptors of each daemon."""
         try:
             wait_for(lambda: Footprint(self.engine).names <= self.names, "return to what was before", 30)
         except AssertionError:
             assert not Footprint(self.engine).names - self.names
-        now = Footprint(self.engine).descriptors
-        for program, opened in now.items():
-            before = self.descriptors.get(program, [])
-            more = Counter(opened) - Counter(before)
-            assert len(opened) <= len(before) + SLACK, f"{program} has more open: {more}"
+        def more() -> list[str]:
+            found = []
+            for program, opened in Footprint(self.engine).descriptors.items():
+                before = self.descriptors.get(program, [])
+                if len(opened) > len(before) + slack:
+                    found.append(f"{program} has more open: {Counter(opened) - Counter(before)}")
+            return found
+
+        try:
+            wait_for(lambda: not more(), "closing of descriptors", 20)
+        except AssertionError:
+            assert not more()

@@ -65,7 +65,6 @@ def test_created_then_started_waited_for_and_read(docker: Docker) -> None:
     assert docker("ps", "--all", "--format", "{{.Names}} {{.Image}} {{.Command}} {{.State}}").out
     kept = json.loads(docker("inspect", "one", compare=False).out)[0]["State"]
     assert kept["Pid"] == 0 and kept["Error"] == "" and not kept["OOMKilled"]
-    assert kept["StartedAt"] < kept["FinishedAt"]
     docker("rename", "one", "other")
     docker("inspect", "--type", "container", "one", code=1)
     assert docker("rm", "other").out == "other\n"

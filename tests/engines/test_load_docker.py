@@ -20,6 +20,8 @@ CONTAINERS = 40
 ROUNDS = 10
 EXECS_IN_ROUND = {"pyrunc": 100, "runc": 20}
 AT_ONCE = 4
+# dockerd closes what it answers on a while later; a descriptor lost in each exec would be a thousand.
+SLACK = 100
 
 Dockers = dict[str, Docker]
 
@@ -104,4 +106,4 @@ def test_a_thousand_execs_give_their_output_and_exit_status(dockers: Dockers, ra
                 with rates.measure("execs, four at a time, Docker", runtime, number):
                     checks(docker, numbers)
     for each in before:
-        each.is_all_that_is_left()
+        each.is_all_that_is_left(slack=SLACK)
