@@ -93,7 +93,7 @@ class Footprint:
             self.names |= {f"state {path}" for path in place_of_state.glob("*")}
 
     def is_all_that_is_left(self, slack: int = SLACK) -> None:
-        """Asserts that what came later has gone, given a moment, but for `slack` descriptors of each daemon."""
+        """Asserts that what came later has gone, given a moment, but for `slack` descriptors of a daemon."""
         try:
             wait_for(lambda: Footprint(self.engine).names <= self.names, "return to what was before", 30)
         except AssertionError:
