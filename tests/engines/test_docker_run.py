@@ -146,6 +146,7 @@ def test_a_detached_container_with_its_log_and_cidfile(docker: Docker) -> None:
 
 
 def test_rm_removes_a_detached_container_at_its_end(docker: Docker) -> None:
+    docker("volume", "prune", "--force", compare=False)
     docker("run", "--rm", "--detach", "--name", "one", "-v", "/anonymous", IMAGE, "sleep", "0.3")
     docker("wait", "one", code=None, compare=False)
     wait_for(lambda: not docker("ps", "--all", "--quiet", compare=False).out, "removal of the container")

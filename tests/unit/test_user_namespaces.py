@@ -80,7 +80,8 @@ def test_additional_groups_are_refused_where_setgroups_is_denied() -> None:
     program_of(config, setgroups=False)
 
 
-@pytest.mark.parametrize(("annotation", "expected"), [({}, 1), ({KEEP: "1"}, 0)])
+# As the namespace's root, and as the process's user.
+@pytest.mark.parametrize(("annotation", "expected"), [({}, 2), ({KEEP: "1"}, 0)])
 def test_exec_treats_groups_alike(annotation: dict[str, str], expected: int) -> None:
     config = {**configuration(), "annotations": annotation}
     program = compile_exec(config, config["process"], Facts("/b/rootfs"), Request("box", "/b"), None, [])
