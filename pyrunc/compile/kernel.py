@@ -7,7 +7,7 @@ What is written to /proc goes through a procfs that is proven to be one (CVE-202
 from errno import EPERM
 
 from pyrunc.compile.mounts import Mounted
-from pyrunc.compile.namespaces import Namespaces
+from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
@@ -46,21 +46,41 @@ def _path(key: str) -> str:
     return key.translate({ord("."): "/", ord("/"): "."})
 
 
-def _check_sysctl(key: str, path: str, namespaces: Namespaces, pointer: str) -> None:
-    name = path.replace("/", ".")
+def _pointer(key: str) -> str:
+    return "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _kind(key: str) -> str:
+    """The type of the namespace that a sysctl belongs to; "" for one of the host."""
+    name = _path(key).replace("/", ".")
     if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
-        needed, flag = "ipc", f.CLONE_NEWIPC
-    elif name.startswith("net."):
-        needed, flag = "network", f.CLONE_NEWNET
-    elif name == "kernel.hostname":
+        return "ipc"
+    if name.startswith("net."):
+        return "network"
+    return "uts" if name == "kernel.domainname" else ""
+
+
+def changed(config: "dict[str, Any]", kind: str) -> str:
+    """The pointer of something that changes the container's namespace of a type, or ""."""
+    if kind == "uts":
+        for key in ("hostname", "domainname"):
+            if config.get(key):
+                return "/" + key
+    for key in config.get("linux", {}).get("sysctl") or ():
+        if _kind(key) == kind:
+            return _pointer(key)
+    return ""
+
+
+def _check_sysctl(key: str, path: str, namespaces: Namespaces, pointer: str) -> None:
+    if path.replace("/", ".") == "kernel.hostname":
         raise Error(f"the sysctl {key} is what /hostname sets; use that", pointer=pointer)
-    elif name == "kernel.domainname":
-        needed, flag = "uts", f.CLONE_NEWUTS
-    else:
+    needed = _kind(key)
+    if not needed:
         raise Error(
             f"the sysctl {key} is not of a namespace: it would change the host", pointer=pointer
         )
-    if not namespaces.own(flag):
+    if not namespaces.own(CLONE_FLAGS[needed]):
         raise Error(
             f"the sysctl {key} needs a {needed} namespace of the container's; without one it would "
             "change the host",
@@ -81,7 +101,7 @@ def compile_sysctls(
         b.fsconfig_create(fs)
         proc = b.fsmount(fs, 0, "proc")
     for key, value in sysctls.items():
-        pointer = "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
+        pointer = _pointer(key)
         path = _path(key)
         if ".." in path.split("/"):
             raise Error(f"the sysctl {key} is not a kernel parameter's name", pointer=pointer)

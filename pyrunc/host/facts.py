@@ -7,6 +7,7 @@ import posix
 from errno import ENOENT, ENOTDIR
 
 from pyrunc.compile.facts import Facts
+from pyrunc.compile.kernel import changed
 from pyrunc.compile.masks import kernel_paths
 from pyrunc.compile.mount_options import parse
 from pyrunc.compile.mounts import source_path
@@ -194,6 +195,14 @@ def check_namespaces(config: "dict[str, Any]") -> None:
             raise Error(f"{path} is a namespace of another type ({found[0]}), not {kind}", pointer=pointer)
         if not found[1] and not _on_nsfs(path):
             raise Error(f"{path} is not a namespace", pointer=pointer)
+        # Docker gives the host's network namespace by a path too.
+        setting = changed(config, kind)
+        if setting and posix.stat(path).st_ino == posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}").st_ino:
+            raise Error(
+                f"it would change the host: {path} is the runtime's own {kind} namespace; give the container "
+                "another one, or leave this out",
+                pointer=setting,
+            )
 
 
 def _on_nsfs(path: str) -> bool:

@@ -393,6 +393,31 @@ def test_a_network_sysctl_without_a_network_namespace_is_refused(box: Box) -> No
     box.clean()
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "sysctl", "pointer"),
+    [
+        ("network", "net", {"net.core.somaxconn": "4000"}, "/linux/sysctl/net.core.somaxconn"),
+        ("ipc", "ipc", {"kernel.msgmni": "31000"}, "/linux/sysctl/kernel.msgmni"),
+        ("uts", "uts", {}, "/hostname"),
+    ],
+)
+def test_what_would_change_the_host_through_a_joined_namespace_is_refused(
+    box: Box, kind: str, file: str, sysctl: dict[str, str], pointer: str
+) -> None:
+    """Docker joins the host's network namespace by a path (--network host)."""
+    box.drop_namespace(kind)
+    box.linux["namespaces"].append({"type": kind, "path": f"/proc/{os.getpid()}/ns/{file}"})
+    box.linux["sysctl"] = sysctl
+    before = os.uname().nodename
+    if kind == "uts":
+        box.config["hostname"] = "not-the-host"
+    else:
+        box.config.pop("hostname", None)
+    box.run().failed(pointer, "the runtime's own")
+    assert os.uname().nodename == before
+    box.clean()
+
+
 def test_a_sysctl_the_kernel_does_not_know_names_it(box: Box) -> None:
     box.linux["sysctl"] = {"net.no_such.thing": "1"}
     box.run().failed("net.no_such.thing")
