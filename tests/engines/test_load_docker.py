@@ -20,7 +20,8 @@ CONTAINERS = 40
 ROUNDS = 10
 EXECS_IN_ROUND = {"pyrunc": 100, "runc": 20}
 AT_ONCE = 4
-# dockerd closes what it answers on a while later; a descriptor lost in each exec would be a thousand.
+# dockerd keeps sockets of some execs open for minutes after the client has closed them, with either runtime:
+# some tens. A descriptor lost in each exec would be a thousand.
 SLACK = 100
 
 Dockers = dict[str, Docker]
