@@ -145,4 +145,4 @@ def test_two_services_of_a_compose_file(docker_with_page: Docker) -> None:
     docker("down", "--volumes", "--timeout", "1", program=program, compare=False)
     assert docker("ps", "--all", "--quiet").out == ""
     assert docker("network", "ls", "--filter", "name=two", "--quiet").out == ""
-    assert docker("volume", "ls", "--quiet").out == ""
+    assert docker("volume", "ls", "--filter", "name=two", "--quiet").out == ""

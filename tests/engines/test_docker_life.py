@@ -142,7 +142,7 @@ def test_paused_is_frozen(docker: Docker) -> None:
     wait_for(lambda: not Path(f"/proc/{process}").exists(), "the end")
     docker("start", "one")
     docker("pause", "one")
-    docker("rm", "--force", "one")
+    docker("rm", "--force", "--volumes", "one")
 
 
 def test_the_memory_limit_kills_and_is_told(docker: Docker) -> None:

@@ -13,7 +13,9 @@ from machine import wait_for
 
 # Images have no digests, for want of a registry; and nobody waits for an update's end on a terminal.
 ALONE = ["--detach", "--quiet", "--no-resolve-image"]
-QUICK = ["--stop-grace-period", "1s", "--restart-delay", "50ms", "--update-delay", "0s"]
+QUICK = ["--stop-grace-period", "1s", "--restart-delay", "50ms"]
+# How long an update looks whether a new task fails; five seconds else.
+UPDATE = ["--update-parallelism", "1", "--update-delay", "0s", "--update-monitor", "300ms"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_replicas_are_scaled_updated_and_replaced(swarm: Docker) -> None:
     tasks = swarm("service", "ps", "--format", "{{.CurrentState}} {{.Error}}", "three", compare=False).out
     assert re.search(r'(?m)^Failed .*"task: non-zero exit \(137\)"$', tasks), tasks
 
-    swarm("service", "update", *ALONE, "--env-add", "VERSION=2", "--update-parallelism", "1", "three")
+    swarm("service", "update", *ALONE, *UPDATE, "--env-add", "VERSION=2", "three")
 
     def updated() -> bool:
         state = swarm("service", "inspect", "--format", "{{json .UpdateStatus}}", "three", compare=False).out
