@@ -13,7 +13,8 @@ def start_time(pid: int) -> int:
     """
     try:
         fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The second where it goes while its file is looked up.
         return 0
     try:
         data = posix.read(fd, 1024)

@@ -167,6 +167,8 @@ def test_the_kill_that_ends_the_container_is_told_before_the_end(
     stream = Stream(box)
     # Nothing is printed at the default interval: what it holds open tells that it watches.
     wait_for(lambda: watches(stream.child.pid), "the watch")
+    # What it has open it has yet to read for the first time.
+    time.sleep(1)
     stream.child.send_signal(signal.SIGSTOP)
     box.start().ok()
     box.wait_status("stopped")

@@ -1,0 +1,18 @@
+"""pyrunc.host.processes: what is told of processes that go while they are looked at."""
+
+import posix
+
+import pytest
+
+from pyrunc.host import processes
+
+
+@pytest.mark.parametrize("gone", [FileNotFoundError, ProcessLookupError])
+def test_a_process_that_goes_while_it_is_looked_up_is_gone(
+    monkeypatch: pytest.MonkeyPatch, gone: type[OSError]
+) -> None:
+    def vanished(path: str, flags: int) -> int:
+        raise gone
+
+    monkeypatch.setattr(posix, "open", vanished)
+    assert processes.start_time(1) == 0
