@@ -37,7 +37,7 @@ def why(pid: int) -> str:
 def _read(pid: int, name: str) -> bytes:
     try:
         fd = posix.open(f"/proc/{pid}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
     try:
         return posix.read(fd, 4096)

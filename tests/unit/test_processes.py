@@ -4,7 +4,7 @@ import posix
 
 import pytest
 
-from pyrunc.host import processes
+from pyrunc.host import processes, stuck
 
 
 @pytest.mark.parametrize("gone", [FileNotFoundError, ProcessLookupError])
@@ -16,3 +16,4 @@ def test_a_process_that_goes_while_it_is_looked_up_is_gone(
 
     monkeypatch.setattr(posix, "open", vanished)
     assert processes.start_time(1) == 0
+    assert stuck.why(1) == "it has ended just now"
