@@ -17,6 +17,8 @@ from record import Recording, compare, listed
 # Of a test that failed, or that one of the runtimes skipped.
 UNCOMPARED = pytest.StashKey[bool]()
 Recordings = dict[tuple[str, str], dict[str, Recording]]
+# Of this process: a session's fixtures are made anew when its last test is tried again.
+RECORDED: Recordings = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +72,7 @@ def getting_started(image_directory: Path) -> Path:
 @pytest.fixture(scope="session")
 def recordings() -> Recordings:
     """By test and its parameters, then by runtime."""
-    return {}
+    return RECORDED
 
 
 def running(engine: type[Engine], runtime: Runtime, archives: list[Path], *programs: str) -> Iterator[Engine]:
