@@ -208,6 +208,9 @@ def _worded(error: Any, pointer: str, places: Places) -> list[Violation]:
         return one(f"{_show(value)} is out of range: {allowed} is allowed", allowed)
     if rule == "minItems":
         return one("at least one entry is needed", "at least one entry")
+    if rule == "minLength":  # of the names that an object's properties may have
+        message, inner = "a key must not be empty; remove it", pointer + join([value])
+        return [Violation(message, inner, places.of_key(inner), found=_show(value))]
     if rule == "required":
         # jsonschema makes one error of each missing key, and names it only in its message.
         missing = next(key for key in asked if key not in value and error.message.startswith(repr(key)))

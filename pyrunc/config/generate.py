@@ -23,7 +23,7 @@ PATTERNS = {
 }
 
 ANNOTATIONS = {"description", "title", "$schema", "$id", "$defs"}
-OBJECT = {"properties", "required", "additionalProperties", "anyOf"}
+OBJECT = {"properties", "propertyNames", "required", "additionalProperties", "anyOf"}
 SCALAR = {"enum", "minimum", "maximum", "pattern"}
 KNOWN = ANNOTATIONS | OBJECT | SCALAR | {"$ref", "type", "items", "minItems"}
 
@@ -79,6 +79,11 @@ class Table:
     def make_object(self, schema: dict[str, Any], where: str) -> str:
         properties = schema.get("properties", {}).items()
         nodes = ", ".join(f"{key!r}: {self.node(value, f'{where}/{key}')}" for key, value in properties)
+        names = schema.get("propertyNames")
+        if names is not None:
+            if nodes or names != {"minLength": 1}:
+                raise ValueError(f"{where}: propertyNames is understood as minLength 1 without properties")
+            nodes = "'': False"
         rest = schema.get("additionalProperties")
         if isinstance(rest, dict):
             rest = self.node(rest, where + "/*")

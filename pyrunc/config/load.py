@@ -56,8 +56,6 @@ def load_with_text(bundle: str) -> "tuple[dict[str, Any], bytes]":
     unknown: _Unknown = []
     _settle(_validator.valid(config, unknown), config, unknown, text, path)
     assert type(config) is dict
-    if "" in config.get("annotations", ()):
-        raise Error("a key of annotations must not be empty; remove it", pointer="/annotations/")
     return config, data
 
 

@@ -38,8 +38,6 @@ def findings(config: dict[str, Any]) -> Iterator[Finding]:
         for has, lacks in (("uidMappings", "gidMappings"), ("gidMappings", "uidMappings")):
             if _object(mount).get(has) and not _object(mount).get(lacks):
                 yield "error", f"/mounts/{index}/{has}", f"has to come with {lacks}", ""
-    if "" in _object(config.get("annotations")):
-        yield "error", "/annotations/", "a key must not be empty", ""
     if _object(config.get("root")).get("path") == "":
         yield "error", "/root/path", "the path of the root file system is empty", "rootfs"
     if _object(config.get("hooks")).get("prestart"):

@@ -15,9 +15,9 @@ A node of the table is a tuple: the Python type of the value, then what else is 
     (list, ITEMS, fewest, node)
     (dict, OBJECT, nodes by key, rest, required keys, alternatives)
 
-rest is for keys not listed: None notes them as unknown, True ignores them, False refuses them, and a
-node checks their values. Of the alternatives, if any, one has to hold: a pair of (key, value) pairs
-that hold where the key is present, and keys that have to be present.
+A key's node may be False, which refuses the key. rest is for keys not listed: None notes them as unknown,
+True ignores them, False refuses them, and a node checks their values. Of the alternatives, if any, one has
+to hold: a pair of (key, value) pairs that hold where the key is present, and keys that have to be present.
 """
 
 TYPE_CHECKING = False

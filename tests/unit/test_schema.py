@@ -43,6 +43,7 @@ STRICTER = [
     ("/process/rlimits/.*/type", "enum", "config.md: an error for names that no limit has"),
     ("/process/execCPUAffinity/.*", "pattern", "$ of the official pattern admits a line's end"),
     ("/hooks/.*/path", "pattern", "config.md: it must be absolute"),
+    ("/annotations", "minLength", "config.md: keys must not be an empty string"),
     ("/linux/namespaces/.*/path", "pattern", "config-linux.md: it must be absolute"),
     ("/linux/(masked|readonly)Paths/.*", "pattern", "config-linux.md: they must be absolute"),
     ("/linux/timeOffsets/.*", "additionalProperties", "config.md: an unsupported value is an error"),
@@ -104,7 +105,7 @@ SLOW: Any = explain._validator()(CONFIG)
 SAMPLES: list[Any] = [default(rootless, cgroup_v2=v2) for rootless in (False, True) for v2 in (False, True)]
 ODD: list[Any] = [None, True, False, 0, 1, -1, 1.0, 2**32, 2**64, -(2**63) - 1, "", "/", "x", "a:b", "\u00e9"]
 ODD += ["SCMP_ACT_NOTIFY", "CAP_KILL", "RLIMIT_XYZ", "0-3", "rwm", "rwx", "MB:0=1", "2MB", "64kB"]
-ODD += [[], {}, [""], ["/a"], {"a": "b"}]
+ODD += [[], {}, [""], ["/a"], {"a": "b"}, {"": "b"}]
 ODD += [[{}], {"a": {}}, {"path": "/x"}, [{"type": "pid"}], "a\n", "/\n"]
 EXAMPLES = {
     "^/": ["/", "/a/b"],
