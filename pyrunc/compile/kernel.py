@@ -50,9 +50,9 @@ def _pointer(key: str) -> str:
     return "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def _kind(key: str) -> str:
-    """The type of the namespace that a sysctl belongs to; "" for one of the host."""
-    name = _path(key).replace("/", ".")
+def _kind(path: str) -> str:
+    """The type of the namespace that a sysctl belongs to, by its file; "" for one of the host."""
+    name = path.replace("/", ".")
     if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
         return "ipc"
     if name.startswith("net."):
@@ -67,7 +67,7 @@ def changed(config: "dict[str, Any]", kind: str) -> str:
             if config.get(key):
                 return "/" + key
     for key in config.get("linux", {}).get("sysctl") or ():
-        if _kind(key) == kind:
+        if _kind(_path(key)) == kind:
             return _pointer(key)
     return ""
 
@@ -75,7 +75,7 @@ def changed(config: "dict[str, Any]", kind: str) -> str:
 def _check_sysctl(key: str, path: str, namespaces: Namespaces, pointer: str) -> None:
     if path.replace("/", ".") == "kernel.hostname":
         raise Error(f"the sysctl {key} is what /hostname sets; use that", pointer=pointer)
-    needed = _kind(key)
+    needed = _kind(path)
     if not needed:
         raise Error(
             f"the sysctl {key} is not of a namespace: it would change the host", pointer=pointer
