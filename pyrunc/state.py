@@ -246,16 +246,11 @@ def _open_root(root: str, *, make: bool) -> int:
         except FileExistsError:
             pass
         except OSError as error:
-            if error.errno != EEXIST and not _is_directory(path):
+            from pyrunc.host.paths import is_directory
+
+            if not is_directory(path):
                 raise _explain(error, f"the state directory {root}", root=True) from None
     return posix.open(root, flags)
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except OSError:
-        return False
 
 
 def ids(root: str) -> list[str]:

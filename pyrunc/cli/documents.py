@@ -1,12 +1,10 @@
 """The verbs that print what pyrunc knows: its features, what is wrong with a configuration, and the
 program that a configuration compiles to."""
 
-import posix
-
 from pyrunc.cli import absolute, runtime, text
 from pyrunc.cli.output import write
 from pyrunc.cli.parser import UsageError
-from pyrunc.errors import Error
+from pyrunc.host.paths import is_directory
 from pyrunc.json import encode
 
 TYPE_CHECKING = False
@@ -29,7 +27,7 @@ def validate(given: "Invocation") -> int:
     from pyrunc.container import check
 
     path = _path(given)
-    if _is_directory(path):
+    if is_directory(path):
         path += "/config.json"
     violations = check.violations(text(path))
     if given.options["format"] == "json":
@@ -63,13 +61,6 @@ def _path(given: "Invocation") -> str:
     if given.args and given.options["bundle"]:
         raise UsageError("name the bundle once, as --bundle or as the argument", given.verb)
     return absolute(given.args[0] if given.args else given.options["bundle"] or ".")
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except OSError as error:
-        raise Error(f"{path} cannot be read: {error.strerror}") from None
 
 
 VERBS: "dict[str, Callable[[Invocation], int]]" = {"features": features, "plan": plan, "validate": validate}

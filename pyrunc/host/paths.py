@@ -17,6 +17,14 @@ def exists(path: str) -> bool:
     return mode(path) != 0
 
 
+def is_directory(path: str) -> bool:
+    """Whether the path leads to a directory; False as well where that cannot be looked at."""
+    try:
+        return mode(path) & 0o170000 == 0o040000
+    except OSError:
+        return False
+
+
 def real_path(path: str) -> str:
     """The path without symbolic links, as the kernel sees it."""
     fd = posix.open(path, _O_PATH)

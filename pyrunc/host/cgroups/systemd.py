@@ -12,6 +12,7 @@ from pyrunc.errors import Error
 from pyrunc.host.bus import BUS, Bus, BusError, library
 from pyrunc.host.cgroups.tree import own_directory
 from pyrunc.host.facts import rootless
+from pyrunc.host.paths import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def start(plan: "Plan", pid: int) -> None:
             manager.reset(unit.name)
             raise Error(f'systemd could not start the scope {unit.name}: the result is "{result}"')
     where = own_directory(plan.directories)
-    if not _is_directory(where):
+    if not is_directory(where):
         stop(plan.record())
         raise Error(
             f"systemd has started the scope {unit.name}, but its cgroup is not {where or 'mounted'}: is "
@@ -254,13 +255,6 @@ def _refused(unit: "Unit", error: BusError) -> Error:
         names = ", ".join(property[0] for property, _ in unit.custom)
         text += f"; a property has another type than its value, see org.freedesktop.systemd1(5) for {names}"
     return Error(text, pointer=named[0] if len(named) == 1 else "/annotations" if named else "")
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except FileNotFoundError:
-        return False
 
 
 def stop(record: "dict[str, Any]") -> None:
