@@ -107,8 +107,7 @@ def _compile(config: dict[str, Any], layout: Layout, filter: Filter) -> list[tup
         from pyrunc.compile import seccomp
 
         seccomp.agent(linux["seccomp"])
-    program = compile_create(config, facts, Request(_ID, _BUNDLE))
-    return [*plan.settings.warnings, *program.warnings]
+    return compile_create(config, facts, Request(_ID, _BUNDLE)).warnings
 
 
 class _Rest:

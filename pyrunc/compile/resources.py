@@ -132,9 +132,13 @@ def _memory(result: Settings, memory: "dict[str, Any]", old: "dict[str, Any]") -
     """Checks the section, and completes it by what old, the section in force, adds to its meaning."""
     pointer = f"{result.root}/memory"
     v1 = "memory" in result.layout.v1
-    if memory.get("kernel"):
-        result.warnings.append(
-            (f"{pointer}/kernel", "ignored: current kernels have no separate limit for kernel memory")
+    if (memory.get("kernel") or 0) > 0:
+        # On v1 the file is still there and without effect, and runc warns. But what cannot be applied is an
+        # error (runtime.md, "Create"), as is what cannot be converted to v2 (config-linux.md, "Unified").
+        raise Error(
+            "kernel memory has had no limit of its own since Linux 5.16, and counts as memory; remove it, or "
+            "use limit",
+            pointer=f"{pointer}/kernel",
         )
     if memory.get("useHierarchy") is False:
         raise Error(

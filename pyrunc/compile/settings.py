@@ -67,10 +67,9 @@ class Settings:
               below the limit
     pids      the limit of processes, or -1 where none is set
     asked     pointer of the first key that is set, "" if there is none
-    warnings  (pointer, sentence)
     """
 
-    __slots__ = ("asked", "checks", "layout", "pids", "root", "warnings", "writes")
+    __slots__ = ("asked", "checks", "layout", "pids", "root", "writes")
 
     def __init__(self, layout: Layout, root: str) -> None:
         """root is the JSON pointer of the resources."""
@@ -80,7 +79,6 @@ class Settings:
         self.checks: list[tuple[str, str, int, str]] = []
         self.pids = -1
         self.asked = ""
-        self.warnings: list[tuple[str, str]] = []
 
     def hierarchy(self, controller: str, key: str) -> str:
         """Where the files of a controller are: its v1 hierarchy if it has one, else "" for v2.

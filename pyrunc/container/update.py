@@ -92,9 +92,4 @@ def apply(
     old = device_filter.devices(before.get("devices") or []) if result.devices else None
     lines = device_filter.v1_rules(old) if old else []
     change(cgroups, result, [Write("devices", file, line, "/devices") for file, line in lines])
-    if result.settings.warnings:
-        from pyrunc import log
-
-        for pointer, text in result.settings.warnings:
-            log.warning(f"{pointer}: {text}")
     return result.resources

@@ -85,6 +85,16 @@ def test_the_other_values_of_memory(box: Box, pure_v2: bool) -> None:
     assert {file: int((directory / file).read_text()) for file in files} == files
 
 
+@pytest.mark.shows("/linux/resources/memory/kernel")
+@pytest.mark.beyond_runc("goes on without the limit")
+def test_a_limit_of_kernel_memory_is_refused(box: Box) -> None:
+    box.linux["resources"]["memory"] = {"kernel": 64 * MIB, "kernelTCP": -1}
+    box.run().failed("/linux/resources/memory/kernel", "use limit")
+    box.clean()
+    box.linux["resources"]["memory"]["kernel"] = -1
+    box.run_script("exit 0").ok()
+
+
 def test_no_swappiness_on_v2(box: Box, pure_v2: bool) -> None:
     if not pure_v2:
         pytest.skip("v1 has one")

@@ -54,7 +54,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 
 NOTES = {
     "memory/swap": "memory and swap together; v2 gets it less the limit",
-    "memory/kernel": "kernels since 5.16 have no such limit",
+    "memory/kernel": "no kernel since 5.16 has such a limit",
     "memory/useHierarchy": "`true` is what every kernel does",
     "memory/checkBeforeUpdate": "of an update; the v1 kernel refuses what is too little by itself",
     "cpu/shares": "by the curve of runc and crun: 1024 is 100; not with `idle`",
@@ -114,7 +114,7 @@ def cell(pointer: str, resources: dict[str, Any], layout: Layout) -> str:
         names.append(f"`{write.file.replace('2MB', 'SIZE')}`")
         if write.instead:
             names[-1] += f" or `{write.instead.file}`"
-    return ", ".join(names) or ("ignored, with a warning" if found.warnings else "nothing")
+    return ", ".join(names) or "nothing"
 
 
 def systemd(pointer: str, resources: dict[str, Any]) -> str:

@@ -95,6 +95,7 @@ DOES = {
     "/hooks/poststop/*": "run by the runtime",
     "/linux/uidMappings/*": "`/proc/PID/uid_map`, written by the runtime or newuidmap",
     "/linux/gidMappings/*": "`/proc/PID/gid_map`, written by the runtime or newgidmap",
+    "/linux/resources/memory/kernel": "checked: a limit is an error, no current kernel has it",
     "/linux/resources/memory/useHierarchy": "checked: `false` is an error, no current kernel has it",
     "/linux/seccomp/listenerPath": "the listener of `notify`, sent there by the runtime",
     "/linux/seccomp/listenerMetadata": "in the container process state that goes with the listener",
@@ -213,7 +214,7 @@ def done() -> Iterator[tuple[str, str]]:
                 yield step.origin, step.call
         for write in plan.writes():
             yield write.pointer, write.file
-        for pointer, _ in (*plan.settings.warnings, *program.warnings):
+        for pointer, _ in program.warnings:
             yield pointer, "warning"
     for name, layout in itertools.product(RESOURCES.glob("*.json"), MACHINES.values()):
         for asked, before in resources(name.stem).values():

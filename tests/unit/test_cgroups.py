@@ -4,6 +4,7 @@ from errno import ENOENT
 from typing import Any
 
 import pytest
+from examples import MACHINES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -247,10 +248,17 @@ def test_swappiness_minus_one_as_docker_writes_it_means_not_set() -> None:
 
 
 @pytest.mark.shows("/linux/resources/memory/kernel")
-def test_kernel_memory_is_ignored_with_a_warning() -> None:
-    plan = cgroups.plan(config(memory={"kernel": 5, "kernelTCP": -1}), pure(), "box")
+@pytest.mark.parametrize("layout", MACHINES.values(), ids=list(MACHINES))
+def test_a_limit_of_kernel_memory_is_one_that_no_kernel_has(layout: Layout) -> None:
+    """runtime.md, "Create": what cannot be applied is an error."""
+    with pytest.raises(Error, match=r"since Linux 5\.16.*use limit") as caught:
+        cgroups.plan(config(memory={"kernel": 5}), layout, "box")
+    assert caught.value.pointer == "/linux/resources/memory/kernel"
+
+
+def test_no_limit_of_kernel_memory_is_what_every_kernel_has() -> None:
+    plan = cgroups.plan(config(memory={"kernel": -1, "kernelTCP": -1}), pure(), "box")
     assert not plan.settings.writes
-    assert [pointer for pointer, _ in plan.settings.warnings] == ["/linux/resources/memory/kernel"]
 
 
 @pytest.mark.shows("/linux/resources/memory/kernelTCP")

@@ -41,8 +41,7 @@ def described(asked: dict[str, Any], before: dict[str, Any] | None, layout: Layo
         found = settings(asked, layout, before=before)
     except Error as error:
         return f"  ! {error.pointer.removeprefix(ROOT)}: {error.message}\n"
-    rows = [f"{pointer.removeprefix(ROOT)}: {text}" for pointer, text in found.warnings]
-    rows += [
+    rows = [
         f"{hierarchy or 'v2'}: {file} has to be below {limit}  {pointer.removeprefix(ROOT)}"
         for hierarchy, file, limit, pointer in found.checks
     ]

@@ -44,13 +44,12 @@ from pyrunc.program.verify import verify
 
 def readable(program: Program, plan: cgroups.Plan) -> str:
     """What the host is made to do, then the program, each step without its number."""
-    warnings = [*plan.settings.warnings, *program.warnings]
     values = [
         f"  {plan.directories[write.hierarchy]}/{write.file} = {write.value}  {write.pointer}"
         for write in plan.writes()
     ]
     sections = [
-        ("warnings:", [f"  {pointer}: {text}" for pointer, text in warnings]),
+        ("warnings:", [f"  {pointer}: {text}" for pointer, text in program.warnings]),
         ("cgroups:", [f"  {path}" for path in dict.fromkeys(plan.directories.values())]),
         ("cgroup values:", values),
     ]

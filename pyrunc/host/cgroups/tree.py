@@ -49,11 +49,6 @@ def create(plan: "Plan") -> None:
         for directory in reversed(made):
             _remove(directory)
         raise
-    if plan.settings.warnings:
-        from pyrunc.log import warning
-
-        for pointer, text in plan.settings.warnings:
-            warning(f"{pointer}: {text}")
 
 
 def _directories(plan: "Plan", made: list[str]) -> None:
