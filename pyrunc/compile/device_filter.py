@@ -115,7 +115,7 @@ def devices(rules: "list[dict[str, Any]]", root: str = "/linux/resources/devices
         state.apply(rule["allow"], kind, numbers[0], numbers[1], access, pointer)
     for kind, major, minor, access in DEFAULT_RULES:
         # Where all is allowed, this takes back denials of exactly these devices, as runc does.
-        if not state.allow or state.rules.get((kind, major, minor)):
+        if not state.allow or state.rules.get((kind, major, minor), 0) & access:
             state.apply(True, kind, major, minor, access, root)
     return state
 

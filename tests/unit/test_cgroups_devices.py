@@ -139,6 +139,17 @@ def test_the_last_word_on_a_device_counts(rules: list[dict[str, Any]]) -> None:
                 assert interpret(device_filter.program(state), kind, major, minor, bit) == expected
 
 
+def test_a_default_device_takes_back_only_what_is_denied_of_it() -> None:
+    """That the range may not be read is no reason to let devices of it be made that may not."""
+    rules = [
+        {"allow": True, "access": "rwm"},
+        {"allow": False, "type": "b", "major": -1, "minor": -1, "access": "r"},
+        {"allow": False, "type": "b", "major": -1, "minor": 0, "access": "m"},
+    ]
+    assert not answers(rules, "b", 8, 0, "m")
+    assert answers(rules, "b", 8, 1, "m")
+
+
 def test_a_range_that_is_denied_takes_the_devices_in_it_along() -> None:
     rules = [
         {"allow": False, "access": "rwm"},
