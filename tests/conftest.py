@@ -10,12 +10,14 @@ import importlib.util
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,21 @@ def build_command(directory: Path) -> str:
 def pyrunc() -> list[str]:
     """The command under test, as words."""
     return shlex.split(os.environ["PYRUNC"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> Iterator[None]:
+    """Nothing that tests start ignores a signal because pytest does, as a shell's background job.
+
+    A handler that does nothing is as good to pytest as ignoring, but execve(2) puts the default in its place.
+    """
+    of_terminals = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    ignored = [number for number in of_terminals if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Machine:
