@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from engine import Containerd, missing
+from engine import Containerd
 from machine import wait_for
 
 PLUGINS = "/usr/lib/cni"
@@ -27,15 +27,6 @@ PAUSE = "docker.io/library/pause:latest"
 GATEWAY = "10.89.7.1"
 
 Fields = dict[str, Any]
-
-
-def unavailable() -> str | None:
-    """Why there are no tests of CRI here, if so."""
-    for package in ("grpc", "grpc_tools"):
-        if find_spec(package) is None:
-            return f"not installed: {package}, a Python package"
-    plugins = [f"{PLUGINS}/{name}" for name in ("bridge", "host-local", "loopback", "portmap")]
-    return missing("containerd", "ctr", "nsenter", "ip", "iptables", *plugins)
 
 
 class Refused(Exception):
@@ -97,6 +88,18 @@ class Cri(Containerd):
 
     name = "cri"
     namespace = "k8s.io"
+    programs = (
+        *Containerd.programs,
+        "iptables",
+        *(f"{PLUGINS}/{name}" for name in ("bridge", "host-local", "loopback", "portmap")),
+    )
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        for package in ("grpc", "grpc_tools"):
+            if find_spec(package) is None:
+                return f"not installed: {package}, a Python package"
+        return super().unavailable()
 
     def start(self) -> None:
         place = self.place.directory
@@ -117,6 +120,7 @@ class Cri(Containerd):
         (place / "cni/10-tests.conflist").write_text(json.dumps(configuration))
         super().start()
         self.client = Client(self.socket)
+        self.ending.callback(self.client.close)
         self._wait_ready()
 
     def restart(self) -> None:
@@ -156,7 +160,14 @@ class Cri(Containerd):
         )
 
     def load(self, image: Path) -> None:
+        known = len(self._images())
         self("images", "import", str(image))
+        # The plugin hears of it by an event.
+        wait_for(lambda: len(self._images()) > known, "image in the plugin's list")
+
+    def _images(self) -> list[Fields]:
+        images: list[Fields] = self.client("ListImages", {}, 10).get("images", [])
+        return images
 
     def call(
         self,
@@ -206,11 +217,6 @@ class Cri(Containerd):
         for pod in self.call("ListPodSandbox", compare=False).get("items", []):
             self.call("StopPodSandbox", pod_sandbox_id=pod["id"], compare=False)
             self.call("RemovePodSandbox", pod_sandbox_id=pod["id"], compare=False)
-
-    def stop(self) -> None:
-        if hasattr(self, "client"):
-            self.client.close()
-        super().stop()
 
 
 class Pod:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import termios
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from machine import PATIENCE, Daemon, Place
@@ -78,6 +79,8 @@ class Engine:
 
     #: Of the place and of recordings.
     name = ""
+    #: That it cannot do without.
+    programs: tuple[str, ...] = ()
 
     def __init__(self, runtime: Runtime, images: list[Path]) -> None:
         self.runtime = runtime
@@ -85,6 +88,9 @@ class Engine:
         self.recording = Recording([])
         self.environment: dict[str, str] = {}
         self.place = Place(f"{self.name}-{runtime.name}")
+        #: Ends, last first, what has been started up to now.
+        self.ending = ExitStack()
+        self.ending.callback(self.place.close)
         try:
             self.start()
             for image in images:
@@ -93,7 +99,13 @@ class Engine:
             self.close()
             raise
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot be run here, if so."""
+        return missing(*cls.programs, "nsenter", "ip", "curl")
+
     def start(self) -> None:
+        """Starts it, and puts the end of each part into `ending` as soon as there is one."""
         raise NotImplementedError
 
     def load(self, image: Path) -> None:
@@ -107,9 +119,6 @@ class Engine:
         """The words of a test, with what they need in a private place."""
         return list(words)
 
-    def stop(self) -> None:
-        """Ends what `start` started."""
-
     def clean(self) -> None:
         """Removes what a test may have left of containers, so that the next one finds none."""
         raise NotImplementedError
@@ -121,8 +130,7 @@ class Engine:
         return self.recording
 
     def close(self) -> None:
-        self.stop()
-        self.place.close()
+        self.ending.close()
 
     def __call__(
         self,
@@ -165,6 +173,7 @@ class Docker(Engine):
     """dockerd with its own containerd, bridge and iptables in a network namespace of its own."""
 
     name = "docker"
+    programs = ("dockerd", "/usr/bin/docker")
     #: More of daemon.json.
     configuration: dict[str, object] = {}
 
@@ -201,6 +210,7 @@ class Docker(Engine):
             place / "dockerd.log",
             {"PATH": f"{place}/bin:{os.environ['PATH']}"},
         )
+        self.ending.callback(self.daemon.stop)
         self.daemon.wait_ready([*self.command(), "--host", f"unix://{self.socket}", "version"])
 
     def command(self) -> list[str]:
@@ -209,9 +219,6 @@ class Docker(Engine):
 
     def load(self, image: Path) -> None:
         self("load", "--input", str(image))
-
-    def stop(self) -> None:
-        self.daemon.stop()
 
     def clean(self) -> None:
         containers = self("ps", "--all", "--quiet", compare=False).out.split()
@@ -225,6 +232,13 @@ class RemappedDocker(Docker):
     configuration = {"userns-remap": "www-data"}
     FIRST = 200_000
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        absent = [file for file in ("/etc/subuid", "/etc/subgid") if not os.path.exists(file)]
+        if absent:
+            return f"there is no {' and no '.join(absent)} for the daemon's own to be mounted on"
+        return super().unavailable()
+
     def before(self) -> list[str]:
         # Subordinate ids that only this daemon sees.
         ids = self.place.directory / "subordinate-ids"
@@ -237,6 +251,7 @@ class Containerd(Engine):
     """containerd, driven by ctr; in its PATH the runtime is named runc, for want of --runc-binary."""
 
     name = "containerd"
+    programs: tuple[str, ...] = ("containerd", "ctr")
 
     #: Where its shim puts the runtime's state, in a directory for each namespace.
     ROOT = Path("/run/containerd/runc")
@@ -261,6 +276,7 @@ class Containerd(Engine):
         (place / "config.toml").write_text(self.configuration_text())
         (place / "bin").mkdir()
         (place / "bin/runc").symlink_to(self.runtime.path)
+        self.ending.callback(self._remove_roots)
         self._serve()
 
     def _serve(self) -> None:
@@ -270,6 +286,7 @@ class Containerd(Engine):
             place / "containerd.log",
             {"PATH": f"{place}/bin:{os.environ['PATH']}"},
         )
+        self.ending.callback(self.daemon.stop)
         self.daemon.wait_ready([*self.command(), "version"])
 
     def restart(self) -> None:
@@ -301,9 +318,8 @@ class Containerd(Engine):
         """
         return ["sh", "-c", f"{script}\nstatus=$?; usleep 200000; exit $status"]
 
-    def stop(self) -> None:
-        self.daemon.stop()
-        # The runtime's root of each namespace, in which its cache may stay and no container.
+    def _remove_roots(self) -> None:
+        """Removes the runtime's root of each namespace, in which its cache may stay and no container."""
         for root in self.ROOT.glob(f"{self.place.name}*"):
             left = [path.name for path in root.iterdir() if path.name != "@seccomp"]
             shutil.rmtree(root)

@@ -4,21 +4,22 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import images
 import pytest
-from cri import Cri, unavailable
-from engine import Containerd, Docker, Engine, RemappedDocker, Runtime, missing
+from cri import Cri
+from engine import Containerd, Docker, Engine, RemappedDocker, Runtime
 from podman import Podman, RootlessPodman
 from record import Recording, compare, listed
 
 # Of a test that failed, or that one of the runtimes skipped.
 UNCOMPARED = pytest.StashKey[bool]()
-Recordings = dict[tuple[str, str], dict[str, Recording]]
-# Of this process: a session's fixtures are made anew when its last test is tried again.
-RECORDED: Recordings = {}
+# By test and its parameters, then by runtime. Not a fixture: a session's fixtures are made anew when its last
+# test is tried again.
+RECORDED: dict[tuple[str, str], dict[str, Recording]] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,14 +70,8 @@ def getting_started(image_directory: Path) -> Path:
         pytest.skip(f"{reason} (scripts/test downloads it)")
 
 
-@pytest.fixture(scope="session")
-def recordings() -> Recordings:
-    """By test and its parameters, then by runtime."""
-    return RECORDED
-
-
-def running(engine: type[Engine], runtime: Runtime, archives: list[Path], *programs: str) -> Iterator[Engine]:
-    reason = missing(*programs)
+def running(engine: type[Engine], runtime: Runtime, archives: list[Path]) -> Iterator[Engine]:
+    reason = engine.unavailable()
     if reason:
         pytest.skip(reason)
     started = engine(runtime, archives)
@@ -84,17 +79,52 @@ def running(engine: type[Engine], runtime: Runtime, archives: list[Path], *progr
     started.close()
 
 
-def recorded(
-    engine: Engine, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
+def fixture_of(
+    engine: type[Engine],
+    *images: Callable[[Path], Path],
+    scope: Literal["session", "module"] = "session",
+) -> Any:
+    """A fixture: the engine with the image `busybox` and other ones, started once with each runtime."""
+
+    @pytest.fixture(scope=scope)
+    def started(runtime: Runtime, busybox: Path, image_directory: Path) -> Iterator[Engine]:
+        yield from running(engine, runtime, [busybox, *(image(image_directory) for image in images)])
+
+    return started
+
+
+# Called as `docker("run", "--rm", "busybox", "id")`, `ctr("tasks", "list")`, `podman("ps")`.
+docker = fixture_of(Docker)
+remapped = fixture_of(RemappedDocker, scope="module")
+ctr = fixture_of(Containerd)
+cri = fixture_of(Cri, images.pause)
+podman = fixture_of(Podman)
+rootless = fixture_of(RootlessPodman)
+
+
+@pytest.fixture
+def docker_with_page(docker: Docker, getting_started: Path) -> Docker:
+    """Docker, with the image `docker/getting-started` too."""
+    if not docker("images", "--quiet", "docker/getting-started", compare=False).out:
+        docker.load(getting_started)
+    return docker
+
+
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
     """Records a test's commands; once it has run with both runtimes, they have to be the same."""
+    # Fixtures of sessions and modules come before this one.
+    engine = next((each for each in request.node.funcargs.values() if isinstance(each, Engine)), None)
+    if engine is None or "runtime" not in request.fixturenames:
+        yield
+        return
     test = f"{request.node.path.stem}::{request.node.originalname}"
     parameters = {key: value for key, value in request.node.callspec.params.items() if key != "runtime"}
-    of_test = recordings.setdefault((test, repr(parameters)), {})
+    of_test = RECORDED.setdefault((test, repr(parameters)), {})
     of_test[engine.runtime.name] = engine.record()
     # What is tried once more is compared once more.
     request.node.stash[UNCOMPARED] = False
-    yield engine
+    yield
     engine.clean()
     if request.node.stash.get(UNCOMPARED, False):
         del of_test[engine.runtime.name]
@@ -111,96 +141,3 @@ def pytest_runtest_makereport(
     if not report.passed:
         item.stash[UNCOMPARED] = True
     return report
-
-
-@pytest.fixture(scope="session")
-def docker_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from running(Docker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip", "curl")
-
-
-@pytest.fixture
-def docker(
-    docker_engine: Docker, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """Docker, with the image `busybox`; called as `docker("run", "--rm", "busybox", "id")`."""
-    yield from recorded(docker_engine, request, recordings)
-
-
-@pytest.fixture
-def docker_with_page(docker: Docker, getting_started: Path) -> Docker:
-    """Docker, with the image `docker/getting-started` too."""
-    if not docker("images", "--quiet", "docker/getting-started", compare=False).out:
-        docker.load(getting_started)
-    return docker
-
-
-@pytest.fixture(scope="module")
-def remapped_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    if not os.path.exists("/etc/subuid") or not os.path.exists("/etc/subgid"):
-        pytest.skip("there are no /etc/subuid and /etc/subgid for the daemon's own ones to be mounted on")
-    yield from running(RemappedDocker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
-
-
-@pytest.fixture
-def remapped(
-    remapped_engine: RemappedDocker, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """Docker with `userns-remap`, and the image `busybox`."""
-    yield from recorded(remapped_engine, request, recordings)
-
-
-@pytest.fixture(scope="session")
-def containerd_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from running(Containerd, runtime, [busybox], "containerd", "ctr", "nsenter", "ip")
-
-
-@pytest.fixture
-def ctr(
-    containerd_engine: Containerd, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """containerd's ctr, with the image `docker.io/library/busybox:latest`."""
-    yield from recorded(containerd_engine, request, recordings)
-
-
-@pytest.fixture(scope="session")
-def cri_engine(runtime: Runtime, busybox: Path, image_directory: Path) -> Iterator[Engine]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    yield from running(Cri, runtime, [busybox, images.pause(image_directory)])
-
-
-@pytest.fixture
-def cri(
-    cri_engine: Cri, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """containerd's CRI plugin, with the images `docker.io/library/busybox:latest` and `…/pause:latest`."""
-    yield from recorded(cri_engine, request, recordings)
-
-
-@pytest.fixture(scope="session")
-def podman_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    programs = ("podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
-    yield from running(Podman, runtime, [busybox], *programs)
-
-
-@pytest.fixture
-def podman(
-    podman_engine: Podman, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """podman, with the image `busybox`."""
-    yield from recorded(podman_engine, request, recordings)
-
-
-@pytest.fixture(scope="session")
-def rootless_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    programs = ("podman", "conmon", "newuidmap", "slirp4netns", "nsenter", "ip", "setpriv")
-    yield from running(RootlessPodman, runtime, [busybox], *programs)
-
-
-@pytest.fixture
-def rootless(
-    rootless_engine: RootlessPodman, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """podman of an ordinary user, with the image `busybox`."""
-    yield from recorded(rootless_engine, request, recordings)

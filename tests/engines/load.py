@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from engine import Engine, Runtime, missing
+from engine import Engine, Runtime
 
 E = TypeVar("E", bound=Engine)
 
 
 def side_by_side(
-    engine: type[E], tested: Runtime, archives: list[Path], *programs: str
+    engine: type[E], tested: Runtime, archives: list[Path]
 ) -> Iterator[dict[str, E]]:
     """An engine with each runtime, by the runtime's name; runc where it is installed."""
-    reason = missing(*programs, "nsenter", "ip")
+    reason = engine.unavailable()
     if reason:
         pytest.skip(reason)
     path = shutil.which("runc")

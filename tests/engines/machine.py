@@ -20,13 +20,13 @@ class Place:
 
     def __init__(self, name: str) -> None:
         # mkdtemp's names may end with an underscore, and then containerd takes none for a namespace.
-        self.directory = Path(tempfile.gettempdir(), f"pyrunc-{name}-{secrets.token_hex(4)}")
-        self.directory.mkdir()
-        self.directory.chmod(0o755)
-        self.name = self.directory.name
+        self.name = f"pyrunc-{name}-{secrets.token_hex(4)}"
         self.netns = f"/run/netns/{self.name}"
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+        self.directory = Path(tempfile.gettempdir(), self.name)
+        self.directory.mkdir()
+        self.directory.chmod(0o755)
 
     def inside(self) -> list[str]:
         """Words before a command that runs in the network namespace (`ip netns exec` would hide cgroups)."""

@@ -81,6 +81,7 @@ class Podman(Engine):
     """podman with conmon and netavark, as root."""
 
     name = "podman"
+    programs: tuple[str, ...] = ("podman", "conmon", "/usr/lib/podman/netavark")
     cgroup_manager = "cgroupfs"
     #: What the test may have left: "pod", "container". (A podman that finds nothing takes its time, too.)
     left: set[str]
@@ -109,6 +110,7 @@ class Podman(Engine):
         self.keeper = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", *script], start_new_session=True
         )
+        self.ending.callback(self._end)
         wait_for((place / "mounted").exists, "mount namespace")
 
     def write_etc(self) -> None:
@@ -161,7 +163,7 @@ class Podman(Engine):
         """What a command prints that sees what this podman sees."""
         return subprocess.run([*self.inside(), *words], check=True, capture_output=True, text=True).stdout
 
-    def stop(self) -> None:
+    def _end(self) -> None:
         # Containers that podman could not remove, where a test failed, and their conmon.
         for top in cgroups(self.place.name):
             for file in top.glob("**/cgroup.procs"):
@@ -180,6 +182,7 @@ class RootlessPodman(Podman):
     """podman of an ordinary user, who is known in the mount namespace only."""
 
     name = "podmanuser"
+    programs = ("podman", "conmon", "newuidmap", "slirp4netns", "setpriv")
     user = "pyrunc-tester"
     #: The user's and its group's number, and the first of its 65536 subordinate ones.
     uid, first = 64777, 4_000_000
@@ -189,6 +192,7 @@ class RootlessPodman(Podman):
         self.runtime_directory = f"/run/user/{self.uid}"
         self.home = self.place.directory / "home"
         super().start()
+        self.ending.callback(self._end_pause)
         owner = [f"--owner={self.uid}", f"--group={self.uid}"]
         self.look("install", "-d", "-m", "700", *owner, self.runtime_directory)
         for name in ("", "home", "copy"):
@@ -220,12 +224,11 @@ class RootlessPodman(Podman):
         super().arguments(words)
         return list(words)  # an ordinary user has no cgroup to give
 
-    def stop(self) -> None:
-        """Also ends the process that keeps the user's user namespace."""
+    def _end_pause(self) -> None:
+        """Ends the process that keeps the user's user namespace."""
         pid = self.look("sh", "-c", f"cat {self.runtime_directory}/libpod/tmp/pause.pid || true")
         if pid:
             os.kill(int(pid), signal.SIGKILL)
-        super().stop()
 
 
 def libpod_cgroups() -> list[Path]:

@@ -31,7 +31,7 @@ class RegisteredContainerd(Containerd):
 
 @pytest.fixture(scope="module")
 def registered(tested: Runtime) -> Iterator[Engine]:
-    yield from running(RegisteredContainerd, tested, [], "containerd", "ctr", "nsenter", "ip")
+    yield from running(RegisteredContainerd, tested, [])
 
 
 def test_the_shown_config_toml_registers_pyrunc_and_a_change_asks_for_a_restart(

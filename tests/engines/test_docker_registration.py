@@ -23,7 +23,7 @@ class RegisteredDocker(Docker):
 
 @pytest.fixture(scope="module")
 def registered(tested: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from running(RegisteredDocker, tested, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
+    yield from running(RegisteredDocker, tested, [busybox])
 
 
 def test_the_shown_daemon_json_registers_pyrunc_and_a_change_asks_for_a_reload(

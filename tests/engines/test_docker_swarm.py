@@ -19,11 +19,11 @@ UPDATE = ["--update-parallelism", "1", "--update-delay", "0s", "--update-monitor
 
 
 @pytest.fixture(scope="module")
-def manager(docker_engine: Docker) -> Iterator[Docker]:
-    docker_engine("swarm", "init", "--advertise-addr", "127.0.0.1", compare=False)
-    yield docker_engine
-    docker_engine("swarm", "leave", "--force", compare=False)
-    docker_engine("network", "rm", "docker_gwbridge", compare=False)
+def manager(docker: Docker) -> Iterator[Docker]:
+    docker("swarm", "init", "--advertise-addr", "127.0.0.1", compare=False)
+    yield docker
+    docker("swarm", "leave", "--force", compare=False)
+    docker("network", "rm", "docker_gwbridge", compare=False)
 
 
 @pytest.fixture

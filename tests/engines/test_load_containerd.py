@@ -18,7 +18,7 @@ IN_ROUND = {"pyrunc": 4, "runc": 1}
 
 @pytest.fixture(scope="module")
 def containerds(tested: Runtime, busybox: Path) -> Iterator[dict[str, Containerd]]:
-    yield from side_by_side(Containerd, tested, [busybox], "containerd", "ctr")
+    yield from side_by_side(Containerd, tested, [busybox])
 
 
 def test_a_hundred_containers_run_one_after_the_other(

@@ -29,7 +29,7 @@ Dockers = dict[str, Docker]
 
 @pytest.fixture(scope="module")
 def dockers(tested: Runtime, busybox: Path) -> Iterator[Dockers]:
-    yield from side_by_side(Docker, tested, [busybox], "dockerd", "/usr/bin/docker")
+    yield from side_by_side(Docker, tested, [busybox])
 
 
 class Connection(http.client.HTTPConnection):

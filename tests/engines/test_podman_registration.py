@@ -22,8 +22,7 @@ class RegisteredPodman(Podman):
 
 @pytest.fixture(scope="module")
 def registered(tested: Runtime, busybox: Path) -> Iterator[Engine]:
-    programs = ("podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
-    yield from running(RegisteredPodman, tested, [busybox], *programs)
+    yield from running(RegisteredPodman, tested, [busybox])
 
 
 def test_the_shown_containers_conf_makes_pyrunc_the_runtime(

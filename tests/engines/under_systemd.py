@@ -5,12 +5,10 @@ They need systemd as process 1, so these tests are those of `tox -e vm-engines`,
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from engine import Containerd, Docker, Engine, Runtime
-from fixtures import Recordings, recorded, running
+from engine import Containerd, Docker, Engine
+from fixtures import fixture_of
 from podman import Podman
 
 BOOTED = os.path.isdir("/run/systemd/system")
@@ -44,11 +42,21 @@ def slice_of(engine: Engine) -> str:
     return f"{engine.place.name.replace('-', '_')}.slice"
 
 
-def stop_slice(engine: Engine) -> None:
-    subprocess.run(["systemctl", "stop", slice_of(engine)], check=True, timeout=60)
+class InSlice(Engine):
+    """An engine whose containers are scopes in a slice of its own."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        return super().unavailable() if BOOTED else SKIPPED
+
+    def start(self) -> None:
+        self.ending.callback(subprocess.run, ["systemctl", "stop", slice_of(self)], check=True, timeout=60)
+        super().start()
 
 
-class SystemdDocker(Docker):
+class SystemdDocker(InSlice, Docker):
+    """With --network none."""
+
     def start(self) -> None:
         self.configuration = {
             "exec-opts": ["native.cgroupdriver=systemd"],
@@ -59,66 +67,15 @@ class SystemdDocker(Docker):
         }
         super().start()
 
-    def stop(self) -> None:
-        super().stop()
-        stop_slice(self)
+
+class SystemdContainerd(InSlice, Containerd):
+    """To be called with --runc-systemd-cgroup."""
 
 
-class SystemdContainerd(Containerd):
-    def stop(self) -> None:
-        super().stop()
-        stop_slice(self)
-
-
-class SystemdPodman(Podman):
+class SystemdPodman(InSlice, Podman):
     cgroup_manager = "systemd"
 
-    def stop(self) -> None:
-        super().stop()
-        stop_slice(self)
 
-
-def booted(engine: type[Engine], runtime: Runtime, archives: list[Path], *programs: str) -> Iterator[Engine]:
-    if not BOOTED:
-        pytest.skip(SKIPPED)
-    yield from running(engine, runtime, archives, *programs, "systemctl")
-
-
-@pytest.fixture(scope="module")
-def systemd_docker_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from booted(SystemdDocker, runtime, [busybox], "dockerd", "/usr/bin/docker", "nsenter", "ip")
-
-
-@pytest.fixture
-def systemd_docker(
-    systemd_docker_engine: SystemdDocker, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """Docker whose containers are scopes, with --network none."""
-    yield from recorded(systemd_docker_engine, request, recordings)
-
-
-@pytest.fixture(scope="module")
-def systemd_containerd_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    yield from booted(SystemdContainerd, runtime, [busybox], "containerd", "ctr", "nsenter", "ip")
-
-
-@pytest.fixture
-def systemd_ctr(
-    systemd_containerd_engine: SystemdContainerd, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """containerd's ctr, to be called with --runc-systemd-cgroup."""
-    yield from recorded(systemd_containerd_engine, request, recordings)
-
-
-@pytest.fixture(scope="module")
-def systemd_podman_engine(runtime: Runtime, busybox: Path) -> Iterator[Engine]:
-    programs = ("podman", "conmon", "/usr/lib/podman/netavark", "nsenter", "ip")
-    yield from booted(SystemdPodman, runtime, [busybox], *programs)
-
-
-@pytest.fixture
-def systemd_podman(
-    systemd_podman_engine: SystemdPodman, request: pytest.FixtureRequest, recordings: Recordings
-) -> Iterator[Engine]:
-    """podman whose containers are scopes."""
-    yield from recorded(systemd_podman_engine, request, recordings)
+systemd_docker = fixture_of(SystemdDocker, scope="module")
+systemd_ctr = fixture_of(SystemdContainerd, scope="module")
+systemd_podman = fixture_of(SystemdPodman, scope="module")
