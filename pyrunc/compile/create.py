@@ -63,12 +63,7 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
 
             hooks.before_exec(b, config)
 
-    compile_process(
-        b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
-        apparmor=facts.apparmor, grantable=facts.bounding, groups=namespaces.groups(config, facts),
-        home=facts.home, listen_fds=facts.listen_fds, listen_names=facts.listen_names,
-        preserve_fds=request.preserve_fds, created=created,
-    )
+    compile_process(b, config, process, facts, request, created)
     return b.program
 
 

@@ -10,7 +10,7 @@ from errno import ENXIO
 from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
-from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces, become_root, groups
+from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces, become_root
 from pyrunc.compile.process import (
     all_cpus,
     before_user_namespace,
@@ -107,12 +107,7 @@ def compile_exec(
         b.phase = "created"
         b.sync(SYNC_CREATED)
 
-    compile_process(
-        b, config.get("linux", {}).get("seccomp"), process, filter=facts.filter,
-        apparmor=facts.apparmor, grantable=facts.bounding, groups=groups(config, facts), home=facts.home,
-        listen_fds=facts.listen_fds, listen_names=facts.listen_names,
-        preserve_fds=request.preserve_fds, created=created,
-    )
+    compile_process(b, config, process, facts, request, created)
     return b.program
 
 

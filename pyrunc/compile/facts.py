@@ -35,15 +35,15 @@ class Facts:
     kcore        whether the host has /proc/kcore
     listen_fds   number of sockets passed by LISTEN_FDS
     listen_names their names, LISTEN_FDNAMES
+    null_stdio   those of descriptors 0 to 2 that are the host's /dev/null
     rdt          directories of the class of service and of the monitoring group ("": none), or None
                  without linux.intelRdt
     """
 
     __slots__ = (
         "apparmor", "bounding", "cgroups", "copies_mounts", "filter", "home", "kcore", "kernel_paths",
-        "layout", "limits", "links", "listen_fds", "listen_names", "proc_mounts", "rdt", "rootfs",
-        "rootfs_mount_point", "rootless",
-        "selinux", "setgroups", "sources",
+        "layout", "limits", "links", "listen_fds", "listen_names", "null_stdio", "proc_mounts", "rdt",
+        "rootfs", "rootfs_mount_point", "rootless", "selinux", "setgroups", "sources",
     )
 
     def __init__(
@@ -69,6 +69,7 @@ class Facts:
         limits: dict[str, int] | None = None,
         listen_fds: int = 0,
         listen_names: str = "",
+        null_stdio: tuple[int, ...] = (),
         rdt: tuple[str, str] | None = None,
     ) -> None:
         self.rootfs = rootfs
@@ -91,6 +92,7 @@ class Facts:
         self.limits = limits or {}
         self.listen_fds = listen_fds
         self.listen_names = listen_names
+        self.null_stdio = null_stdio
         self.rdt = rdt
 
 

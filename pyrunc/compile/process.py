@@ -3,9 +3,11 @@
 config.md, "Process". `create`, `run` and `exec` share all of this.
 """
 
-from errno import EACCES, EINVAL, ENOENT, ENOSYS, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EINVAL, ENODEV, ENOENT, ENOSYS, ENOTDIR, EPERM, EROFS
 
 from pyrunc.compile import identity
+from pyrunc.compile.devices import needs_dev
+from pyrunc.compile.namespaces import groups
 from pyrunc.errors import Error
 from pyrunc.linux import flags as f
 from pyrunc.program.build import STATX_MODE, Builder, vector
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # As many as kernels are built for.
 _ALL_CPUS = Data("cpu_set", b"\xff" * 1024, ("0-8191",))
+
+_STREAMS = ("standard input", "standard output", "standard error")
 
 NOT_FOUND = "executable file not found in $PATH"
 
@@ -116,6 +120,27 @@ def compile_scheduling(
         scheduling.inside(b, config, process, user_namespace=user_namespace)
 
 
+def own_null(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", facts: "Facts") -> None:
+    """Puts the container's /dev/null in place of the host's on descriptors 0 to 2: whoever has the host's
+    can change its owner and mode, for the whole host."""
+    spaces = config.get("linux", {}).get("namespaces") or ()
+    # The terminal is put there else; and without a mount namespace the two are the same.
+    if not facts.null_stdio or process.get("terminal") or all(n["type"] != "mount" for n in spaces):
+        return
+    stream = _STREAMS[facts.null_stdio[0]]
+    note = f"{stream} is the host's /dev/null; the process gets the container's instead, or give it a pipe"
+    # What the configuration binds to /dev may have none.
+    null = b.openat2(
+        f.AT_FDCWD, "/dev/null", f.O_RDWR | f.O_NOCTTY, resolve=f.RESOLVE_NO_SYMLINKS, name="null",
+        tolerate=() if needs_dev(config) else (ENOENT,), note=note,
+    )
+    with b.if_ok(null):
+        b.expect_device(null, f.S_IFCHR, 1, 3, ENODEV, f"{note}: the container's is no null device")
+        for number in facts.null_stdio:
+            b.step("dup3", null, number, 0)
+        b.close(null)
+
+
 def own_stdio(b: Builder, process: "dict[str, Any]") -> None:
     """Gives pipes, sockets and files on descriptors 0 to 2 to the process's user, so that it can open
     /dev/stdout; never a device such as the host's /dev/null."""
@@ -162,22 +187,21 @@ def look_up(b: Builder, paths: list[str], name: str) -> None:
 
 
 def compile_process(
-    b: Builder, profile: "dict[str, Any] | None", process: "dict[str, Any]", *, filter: bytes | None,
-    apparmor: bool, grantable: int, groups: str, home: str, listen_fds: int, listen_names: str,
-    preserve_fds: int,
+    b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", facts: "Facts", request: "Request",
     created: "Callable[[Builder], None]",
 ) -> None:
-    """Everything from the working directory to execve.
+    """Everything from the working directory to execve, of a process in the container of a configuration.
 
     created appends what lies between a container that is ready and its process: the report to
     the runtime, the wait for `start`, the startContainer hooks.
     """
     b.phase = "identity"
+    own_null(b, config, process, facts)
     own_stdio(b, process)
     identity.rlimits(b, process)
     enter_directory(b, process)
     pending = identity.compile_identity(
-        b, process, grantable, groups=groups, filtered=filter is not None
+        b, process, facts.bounding, groups=groups(config, facts), filtered=facts.filter is not None
     )
     paths = candidates(process)
     look_up(b, paths, process["args"][0])
@@ -187,18 +211,17 @@ def compile_process(
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from pyrunc.compile import labels
 
-        switch = labels.on_exec(b, process, apparmor=apparmor)
+        switch = labels.on_exec(b, process, apparmor=facts.apparmor)
     b.origin = "/process/args"
-    b.step("close_range", 3 + preserve_fds + listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
-    if filter is not None:
+    b.step("close_range", 3 + request.preserve_fds + facts.listen_fds, 0xFFFFFFFF, f.CLOSE_RANGE_CLOEXEC)
+    if facts.filter is not None:
         from pyrunc.compile import seccomp
 
-        assert profile is not None
-        seccomp.install(b, filter, profile)
+        seccomp.install(b, facts.filter, config["linux"]["seccomp"])
     identity.finish_capabilities(b, pending)
     b.origin = "/process/args"
     argv = vector([a.encode("utf-8", "surrogateescape") for a in process["args"]], "argv")
-    envp = vector(environment(process, home, listen_fds, listen_names), "envp")
+    envp = vector(environment(process, facts.home, facts.listen_fds, facts.listen_names), "envp")
     name = process["args"][0]
     result = b.slot("execve")
     for path in paths:

@@ -209,6 +209,7 @@ def _facts(
     facts = Facts(
         record["rootfs"], bounding=host_facts.bounding(config), filter=filter, rootless=host_facts.rootless(),
         listen_fds=host_facts.listen_fds(), listen_names=host_facts.listen_names(),
+        null_stdio=host_facts.null_stdio(),
         apparmor=host_facts.has_apparmor(process), selinux=host_facts.has_selinux(process),
         limits=host_facts.hard_limits(config, process),
     )

@@ -32,6 +32,6 @@ def failed_start(
     facts, _ = facts_for(rt, config, directory.id, record["bundle"], pivot=True)
     request = Request(directory.id, record["bundle"], preserve_fds=record["preserve_fds"])
     program = compile_create(config, facts, request)
-    # The steps after the pivot do not depend on the host; those before it may be more or fewer now.
+    # The steps after the wait do not depend on the host; those before it may be more or fewer now.
     step = program.steps[index - record["steps"] + len(program.steps)]
     return Error(failure(step, -value if value < 0 else 0, value, text), pointer=step.origin)

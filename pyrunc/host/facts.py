@@ -14,7 +14,7 @@ from pyrunc.compile.mounts import source_path
 from pyrunc.compile.namespaces import FILES
 from pyrunc.errors import Error
 from pyrunc.host.paths import exists, mode, real_path
-from pyrunc.linux.flags import S_IFDIR, S_IFMT, S_IFREG
+from pyrunc.linux.flags import S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _KERNEL = (5, 12)
 _O_PATH = posix.O_PATH | posix.O_CLOEXEC
 _MAX_PASSWD = 1 << 20
+_NULL = 0x103  # makedev(1, 3)
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
@@ -61,6 +62,7 @@ def gather(
         kernel_paths={path: mode(path) for path in kernel_paths(config)},
         listen_fds=listen_fds(),
         listen_names=listen_names(),
+        null_stdio=null_stdio(),
     )
     process = config.get("process") or {}
     facts.apparmor = has_apparmor(process)
@@ -223,6 +225,16 @@ def listen_fds() -> int:
 def listen_names() -> str:
     """The names of these sockets (sd_listen_fds_with_names(3)), separated by colons."""
     return posix.environ.get(b"LISTEN_FDNAMES", b"").decode("utf-8", "surrogateescape")
+
+
+def null_stdio() -> tuple[int, ...]:
+    """Those of standard input, output and error that are /dev/null."""
+    found = []
+    for fd in (0, 1, 2):
+        stat = posix.fstat(fd)
+        if stat.st_mode & S_IFMT == S_IFCHR and stat.st_rdev == _NULL:
+            found.append(fd)
+    return tuple(found)
 
 
 def check_preserved(preserve_fds: int) -> None:

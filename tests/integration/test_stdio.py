@@ -245,3 +245,50 @@ def test_a_container_started_with_stdio_closed_gets_working_descriptors(box: Box
         assert str(box.root) not in text
         assert "config.json" not in text
     box.clean()
+
+
+# The inodes of standard input and error, and of the container's null device.
+NULLS = 'for f in /proc/$$/fd/0 /proc/$$/fd/2 /dev/null; do stat -L -c "%d:%i" $f; done'
+
+
+def test_the_null_device_of_the_host_does_not_come_with_stdio(box: Box) -> None:
+    """Its owner and mode, which a container's root could change, are those of the whole host."""
+    box.script(NULLS)
+    box.save()
+    words = ("run", "--bundle", str(box.bundle), box.id)
+    child = box.spawn(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    stdin, stderr, own = child.communicate(timeout=60)[0].decode().split()
+    assert stdin == stderr == own
+    host = os.stat("/dev/null")
+    assert own != f"{host.st_dev}:{host.st_ino}"
+
+
+def test_the_null_device_of_the_host_does_not_come_with_exec(box: Box) -> None:
+    box.sleeping()
+    stdin, _, own = box.exec_sh(NULLS).split()
+    assert stdin == own
+    mode = os.stat("/dev/null").st_mode
+    box.exec_sh("chmod 600 /proc/self/fd/0; stat -c %a /dev/null")
+    assert os.stat("/dev/null").st_mode == mode
+
+
+def test_a_container_without_its_null_device_gets_no_other_by_exec(box: Box) -> None:
+    box.sleeping()
+    for change in ("rm /dev/null", "touch /dev/null", "rm /dev/null; ln -s zero /dev/null"):
+        box.exec("/bin/sh", "-c", change, input="").ok()
+        box.exec("/bin/true").failed("host's /dev/null", "the container's", "a pipe", code=255)
+        box.exec("/bin/true", input="").ok()
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_directory_of_the_host_as_dev_may_lack_the_null_device(box: Box, filled: bool) -> None:
+    box.config["mounts"] = [mount for mount in box.mounts if not mount["destination"].startswith("/dev")]
+    dev = box.place / "dev"
+    dev.mkdir()
+    if filled:
+        os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    box.mount("/dev", source=str(dev))
+    box.linux["maskedPaths"] = []
+    box.script('stat -L -c "%d:%i" /proc/self/fd/0')
+    seen = os.stat(dev / "null" if filled else "/dev/null")
+    assert box.run().ok().out == f"{seen.st_dev}:{seen.st_ino}\n"
