@@ -20,9 +20,6 @@ CONTAINERS = 40
 ROUNDS = 10
 EXECS_IN_ROUND = {"pyrunc": 100, "runc": 20}
 AT_ONCE = 4
-# dockerd keeps sockets of some execs open for minutes after the client has closed them, with either runtime:
-# some tens. A descriptor lost in each exec would be a thousand.
-SLACK = 100
 
 Dockers = dict[str, Docker]
 
@@ -107,4 +104,4 @@ def test_a_thousand_execs_give_their_output_and_exit_status(dockers: Dockers, ra
                 with rates.measure("execs, four at a time, Docker", runtime, number):
                     checks(docker, numbers)
     for each in before:
-        each.is_all_that_is_left(slack=SLACK)
+        each.is_all_that_is_left()
