@@ -165,3 +165,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYRUNC" not in os.environ:
         os.environ["PYRUNC"] = build_command(scratch)
     config.pluginmanager.register(LeakCheck(scratch), "pyrunc-leaks")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What passed at a second try is told of, with why the first one failed: it may be a race in pyrunc."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"tried again: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
