@@ -5,39 +5,31 @@ last first, when a later one fails.
 """
 
 import posix
-from time import time_ns
 
 from pyrunc import log
+from pyrunc.compile import syncs
 from pyrunc.compile.create import compile_create
 from pyrunc.compile.facts import Request
 from pyrunc.compile.mount_options import USER_NAMESPACE
-from pyrunc.compile.syncs import (
-    SYNC_CREATED,
-    SYNC_HOOKS,
-    SYNC_ID_MAPS,
-    SYNC_NET_DEVICE,
-    SYNC_SCOPE,
-    unpack,
-)
 from pyrunc.config.load import load_with_text
 from pyrunc.container import record as records
 from pyrunc.container.plan import facts_for
 from pyrunc.errors import Error
 from pyrunc.host.facts import check_preserved
-from pyrunc.host.launch import Init, fill, memory_file
-from pyrunc.host.processes import exit_status, reap, start_time
+from pyrunc.host.launch import Init
+from pyrunc.host.processes import start_time
 from pyrunc.program.verify import verify
 from pyrunc.state import SOCKET, Directory, check_id, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pyrunc.compile.cgroups import Plan
     from pyrunc.compile.facts import Facts
     from pyrunc.container import Runtime
     from pyrunc.container.companions import Companions
+    from pyrunc.container.hooked import Hooks
     from pyrunc.host.sd_notify import Proxy
     from pyrunc.program.model import Program
 
@@ -86,7 +78,7 @@ def run(
         if proxy is not None:
             proxy.wait(creation.init.pid)
         return 0
-    if not no_subreaper and not creation.own_pid_namespace():
+    if not no_subreaper and not records.own_pid_namespace(creation.config):
         foreground.become_subreaper()
     front = foreground.Foreground(creation.terminal)
 
@@ -110,7 +102,7 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_companions", "_hooked", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
+        "_companions", "_hooks", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
         "record", "request", "rt", "terminal",
     )
 
@@ -128,8 +120,12 @@ class Creation:
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
         self._undo: list[Callable[[], None]] = []
-        self._hooked = False
         self._companions = self._find_companions()
+        self._hooks: Hooks | None = None
+        if self.config.get("hooks"):
+            from pyrunc.container import hooked
+
+            self._hooks = hooked.Hooks(self.config, request.id, self._undo)
         if not self.plan.rootless:
             self.program = self._compile()
 
@@ -187,10 +183,6 @@ class Creation:
                 pointer="/process/terminal",
             )
 
-    def own_pid_namespace(self) -> bool:
-        namespaces = self.config.get("linux", {}).get("namespaces") or ()
-        return any(n["type"] == "pid" and not n.get("path") for n in namespaces)
-
     # -- effects -------------------------------------------------------------
 
     def make(
@@ -202,7 +194,9 @@ class Creation:
         request, rt = self.request, self.rt
         directory = self.directory = Directory.make(rt.root, request.id)
         self._undo.append(directory.discard)
-        self.record = self._new_record()
+        self.record = records.new(self.config, self.facts, self.plan, request)
+        if not self.plan.rootless:
+            self.record["steps"] = len(self.program.steps)
         directory.write(self.record, creating=True)
         if self.plan.unit is None:
             self._make_cgroups()
@@ -213,41 +207,23 @@ class Creation:
             self.program = self._compile()
             self.record["steps"] = len(self.program.steps)
         descriptors = self._descriptors(console_socket, console)
+        states: dict[str, int] = {}
+        if self._hooks is not None:
+            descriptors |= self._hooks.descriptors(self.program.inherited)
+            states = self._hooks.files
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
         try:
             listens = not request.wait and self._companions is not None and bool(self._companions.listener)
-            self.init = Init(self.program, descriptors, preserve, listens=listens)
+            self.init = Init(self.program, {**descriptors, **states}, preserve, listens=listens)
         finally:
-            for name, fd in descriptors.items():
-                if name != "state" and name != "created-state":
-                    posix.close(fd)
+            for fd in descriptors.values():
+                posix.close(fd)
         self._undo.append(self._end_processes)
         self.init.on_clone = self._note_process
         directory.put(records.CONFIG, self.data)
         if beside is not None:
             beside()
-        self._follow(descriptors, pidfd_socket, pid_file)
-
-    def _new_record(self) -> "dict[str, Any]":
-        cgroups = self.plan.record()
-        if self.plan.unit is not None:
-            # Until systemd has made it, a scope of that name is somebody else's.
-            cgroups["directories"] = {}
-        return {
-            "version": self.config["ociVersion"],
-            "pid": 0,
-            "steps": 0 if self.plan.rootless else len(self.program.steps),
-            "preserve_fds": self.request.preserve_fds,
-            "started": 0,
-            "bundle": self.request.bundle,
-            "rootfs": self.facts.rootfs,
-            "created": records.timestamp(time_ns()),
-            "annotations": self.config.get("annotations") or {},
-            "cgroups": cgroups,
-            "mounts": records.mounts(self.plan),
-            "freezer": records.freezer_file(cgroups),
-            "shared_pids": not self.own_pid_namespace(),
-        }
+        self._follow(pidfd_socket, pid_file)
 
     def _make_cgroups(self) -> None:
         from pyrunc.host.cgroups import tree
@@ -279,12 +255,6 @@ class Creation:
                 descriptors[name] = (
                     sockets.connect(console_socket, "the console socket") if console_socket else console
                 )
-            elif name.startswith("run.oci.hooks."):
-                from pyrunc.host import hooks
-
-                descriptors[name] = hooks.open_stream(self.config, name)
-            elif name in ("state", "created-state", "output"):
-                descriptors[name] = memory_file(name, b"", seal=False)
             elif name.startswith(USER_NAMESPACE):
                 from pyrunc.compile.idmaps import namespaces
                 from pyrunc.host import idmaps
@@ -292,57 +262,31 @@ class Creation:
                 descriptors[name] = idmaps.user_namespace(namespaces(self.config)[0][name])
         return descriptors
 
-    def _follow(
-        self, descriptors: dict[str, int], pidfd_socket: str | None, pid_file: str | None
-    ) -> None:
+    def _follow(self, pidfd_socket: str | None, pid_file: str | None) -> None:
         """Does what the program waits for, until the container is created."""
         init = self.init
         while True:
-            point, _, _ = unpack(init.next())
-            if point == SYNC_CREATED:
+            point, _, _ = syncs.unpack(init.next())
+            if point == syncs.SYNC_CREATED:
                 if self._companions is not None:
                     self._companions.reach_agent(init, self.record)
                 self._created(pidfd_socket, pid_file)
                 init.answer()
                 return
-            if point == SYNC_ID_MAPS:
+            if point == syncs.SYNC_ID_MAPS:
                 from pyrunc.host import idmaps
 
                 idmaps.write(init.pid, self.config["linux"])
-            elif point == SYNC_SCOPE:
+            elif point == syncs.SYNC_SCOPE:
                 # The scope begins with the process that prepares the container in it.
                 self._make_cgroups()
-            elif point == SYNC_NET_DEVICE and self._companions is not None:
+            elif point == syncs.SYNC_NET_DEVICE and self._companions is not None:
                 self._companions.move_device(init)
-            elif point == SYNC_HOOKS:
-                self._runtime_hooks(descriptors)
+            elif point == syncs.SYNC_HOOKS and self._hooks is not None:
+                self._hooks.run(init, self.record)
             else:
                 raise self._died()
             init.answer()
-
-    def _runtime_hooks(self, descriptors: dict[str, int]) -> None:
-        from pyrunc import json
-        from pyrunc.host import hooks
-        from pyrunc.host.processes import inner_pid
-
-        state = records.document(self.request.id, self.record, "creating")
-        self._end_with_poststop()
-        for name, status in (("state", "creating"), ("created-state", "created")):
-            if name in descriptors:
-                inside = {**state, "status": status, "pid": inner_pid(self.init.pid)}
-                fill(descriptors[name], json.encode(inside).encode())
-                posix.close(descriptors[name])
-        for kind in ("prestart", "createRuntime"):
-            hooks.run(self.config, kind, state)
-
-    def _end_with_poststop(self) -> None:
-        """From the first hook on, a failure is the end of a lifecycle, and the poststop hooks run."""
-        from pyrunc.host import hooks
-
-        state = records.document(self.request.id, self.record, "stopped")
-        if not self._hooked:
-            self._undo.insert(1, lambda: hooks.run_all(self.config, "poststop", state))
-        self._hooked = True
 
     def _note_process(self) -> None:
         """Records the container's first process as soon as it exists: hooks see its number in the
@@ -376,12 +320,8 @@ class Creation:
         if self._companions is not None and not self._companions.served():
             raise self._died()
         self.init.close()
-        if self.config.get("hooks", {}).get("poststart"):
-            from pyrunc.host import hooks
-
-            self._end_with_poststop()
-            state = records.document(self.request.id, self.record, "running")
-            hooks.run(self.config, "poststart", state)
+        if self._hooks is not None:
+            self._hooks.run_poststart(self.record)
 
     def proxy(self) -> "Proxy | None":
         """Where the service says that it is ready, if somebody waits for that (NOTIFY_SOCKET)."""
@@ -390,18 +330,14 @@ class Creation:
     # -- undoing -------------------------------------------------------------
 
     def _died(self) -> Error:
-        status = exit_status(reap(self.init.pid))
-        self.init.pid = 0
+        status = self.init.collect()
         why = f"by signal {status - 128}" if status > 128 else f"with exit status {status}"
         remedy = "; a memory or pids limit may be too low" if status == 128 + _SIGKILL else ""
         return Error(f"the container's process ended {why} while it was set up{remedy}")
 
     def _end_processes(self) -> None:
-        """Kills and collects what init became; in a PID namespace everything dies with it."""
-        pid = self.init.pid
-        if pid:
-            posix.kill(pid, _SIGKILL)
-            reap(pid)
+        """In a PID namespace everything dies with what init became."""
+        self.init.end()
         from pyrunc.host.cgroups import members
 
         members.kill_all(self.record["cgroups"], _SIGKILL)

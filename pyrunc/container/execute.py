@@ -10,7 +10,7 @@ from pyrunc.container import record as records
 from pyrunc.errors import Error
 from pyrunc.host import facts as host_facts
 from pyrunc.host.launch import Init
-from pyrunc.host.processes import exit_status, open_pidfd, reap
+from pyrunc.host.processes import open_pidfd
 from pyrunc.program.verify import verify
 from pyrunc.state import Directory, write_file
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pyrunc.container import Runtime
     from pyrunc.container.foreground import Foreground
     from pyrunc.host.seccomp_agent import Agent
-
-_SIGKILL = 9
 
 # What a process object that lacks it has from the container's own process, as with runc: confinement and
 # limits must not end where somebody forgot to repeat them.
@@ -256,20 +254,12 @@ def _follow(
             raise _ended(init)
         init.close()
     except BaseException:
-        _end(init.pid)
+        init.end()
         raise
 
 
 def _ended(init: Init) -> Error:
     return Error(
-        f"the process ended with exit status {exit_status(reap(init.pid))} before it could be executed; "
+        f"the process ended with exit status {init.collect()} before it could be executed; "
         "has the container stopped, or is a limit too low?"
     )
-
-
-def _end(pid: int) -> None:
-    try:
-        posix.kill(pid, _SIGKILL)
-    except ProcessLookupError:
-        return  # collected already
-    reap(pid)

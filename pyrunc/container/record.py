@@ -10,7 +10,7 @@ The status is never stored, but follows from the process, the freezer and the st
 """
 
 import posix
-from time import gmtime, strftime
+from time import gmtime, strftime, time_ns
 
 from pyrunc.errors import Error
 from pyrunc.host.processes import start_time
@@ -21,10 +21,40 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.compile.cgroups import Plan
+    from pyrunc.compile.facts import Facts, Request
     from pyrunc.state import Directory
 
 CONFIG = "config.json"
 _FROZEN = (b"FROZEN", b"FREEZING", b"1")
+
+
+def new(config: "dict[str, Any]", facts: "Facts", plan: "Plan", request: "Request") -> "dict[str, Any]":
+    """The record of a container of which nothing is there yet."""
+    cgroups = plan.record()
+    if plan.unit is not None:
+        # Until systemd has made it, a scope of that name is somebody else's.
+        cgroups["directories"] = {}
+    return {
+        "version": config["ociVersion"],
+        "pid": 0,
+        "steps": 0,
+        "preserve_fds": request.preserve_fds,
+        "started": 0,
+        "bundle": request.bundle,
+        "rootfs": facts.rootfs,
+        "created": timestamp(time_ns()),
+        "annotations": config.get("annotations") or {},
+        "cgroups": cgroups,
+        "mounts": mounts(plan),
+        "freezer": freezer_file(cgroups),
+        "shared_pids": not own_pid_namespace(config),
+    }
+
+
+def own_pid_namespace(config: "dict[str, Any]") -> bool:
+    """Whether a configuration asks for a PID namespace that is the container's alone."""
+    namespaces = config.get("linux", {}).get("namespaces") or ()
+    return any(n["type"] == "pid" and not n.get("path") for n in namespaces)
 
 
 def freezer_file(cgroups: "dict[str, Any] | None") -> str:

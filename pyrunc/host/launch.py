@@ -9,6 +9,7 @@ import posix
 from _struct import Struct
 
 from pyrunc.errors import Error
+from pyrunc.host.processes import exit_status, reap
 from pyrunc.program.encode import encode
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
 _F_ADD_SEALS, _SEAL_ALL = 1033, 0xF  # seal, shrink, grow, write
 
+_SIGKILL = 9
 PID, SYNC, FAILURE, LISTENER = 1, 2, 3, 4
 _record = Struct("=IIq")
 _MAX_TEXT = 480
@@ -166,6 +168,18 @@ class Init:
     def answer(self) -> None:
         """Lets init go on after a sync point."""
         posix.write(self._command, b"\n")
+
+    def collect(self) -> int:
+        """Waits for the end of what init became, and returns its exit status."""
+        status = exit_status(reap(self.pid))
+        self.pid = 0
+        return status
+
+    def end(self) -> None:
+        """Kills and collects what init became, unless that has been collected already."""
+        if self.pid:
+            posix.kill(self.pid, _SIGKILL)
+            self.collect()
 
     def close(self) -> None:
         if self._socket is None:
