@@ -3,6 +3,7 @@
   create      create and run: a bundle becomes a container
   companions  what a container has outside besides cgroups: devices, a seccomp agent, NOTIFY_SOCKET, resctrl
   hooked      the hooks that the runtime runs on the way
+  undone      what follows when creating fails
   lifecycle   start, kill, delete, pause, resume
   damaged     delete --force of a container whose record cannot be read
   execute     exec: one more process in a container

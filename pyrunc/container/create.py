@@ -102,8 +102,8 @@ class Creation:
     """One container on its way: what has been done for it so far, and how to undo that."""
 
     __slots__ = (
-        "_companions", "_hooks", "_undo", "config", "data", "directory", "facts", "init", "plan", "program",
-        "record", "request", "rt", "terminal",
+        "_companions", "_reserved", "config", "data", "directory", "facts", "hooks", "init", "pid_file",
+        "plan", "program", "record", "request", "rt", "terminal", "undo",
     )
 
     def __init__(self, rt: "Runtime", request: Request) -> None:
@@ -119,13 +119,16 @@ class Creation:
             rt, self.config, request.id, request.bundle, pivot=request.pivot
         )
         self.terminal = bool((self.config.get("process") or {}).get("terminal"))
-        self._undo: list[Callable[[], None]] = []
+        self._reserved = False
+        self.pid_file = ""
+        # Where one of them fails, that is left to `delete`.
+        self.undo: list[Callable[[], None]] = []
         self._companions = self._find_companions()
-        self._hooks: Hooks | None = None
+        self.hooks: Hooks | None = None
         if self.config.get("hooks"):
             from pyrunc.container import hooked
 
-            self._hooks = hooked.Hooks(self.config, request.id, self._undo)
+            self.hooks = hooked.Hooks(self.config, request.id)
         if not self.plan.rootless:
             self.program = self._compile()
 
@@ -142,7 +145,7 @@ class Creation:
             return None
         from pyrunc.container.companions import Companions
 
-        return Companions(self.rt, self.config, self.facts, self.request, listener, self._undo)
+        return Companions(self.rt, self.config, self.facts, self.request, listener, self.undo)
 
     def _compile(self) -> "Program":
         program = compile_create(self.config, self.facts, self.request)
@@ -156,14 +159,13 @@ class Creation:
     def __enter__(self) -> "Creation":
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            for undo in reversed(self._undo):
-                try:
-                    undo()
-                except (Error, OSError) as error:
-                    log.warning(f"while cleaning up: {error}")
-        elif self._undo:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if error is not None:
+            from pyrunc.container import undone
+
+            if self._reserved:
+                undone.take_back(self, error)
+        else:
             self.directory.close()
             if self._companions is not None:
                 self._companions.close()
@@ -193,7 +195,7 @@ class Creation:
         while init is at work."""
         request, rt = self.request, self.rt
         directory = self.directory = Directory.make(rt.root, request.id)
-        self._undo.append(directory.discard)
+        self._reserved = True
         self.record = records.new(self.config, self.facts, self.plan, request)
         if not self.plan.rootless:
             self.record["steps"] = len(self.program.steps)
@@ -208,9 +210,9 @@ class Creation:
             self.record["steps"] = len(self.program.steps)
         descriptors = self._descriptors(console_socket, console)
         states: dict[str, int] = {}
-        if self._hooks is not None:
-            descriptors |= self._hooks.descriptors(self.program.inherited)
-            states = self._hooks.files
+        if self.hooks is not None:
+            descriptors |= self.hooks.descriptors(self.program.inherited)
+            states = self.hooks.files
         preserve = range(3, 3 + request.preserve_fds + self.facts.listen_fds)
         try:
             listens = not request.wait and self._companions is not None and bool(self._companions.listener)
@@ -218,7 +220,7 @@ class Creation:
         finally:
             for fd in descriptors.values():
                 posix.close(fd)
-        self._undo.append(self._end_processes)
+        self.undo.append(self._end_processes)
         self.init.on_clone = self._note_process
         directory.put(records.CONFIG, self.data)
         if beside is not None:
@@ -239,7 +241,7 @@ class Creation:
             self.record["cgroups"] = cgroups
             self.record["freezer"] = records.freezer_file(cgroups)
         # Before the end of the processes, and so after it when it is undone.
-        self._undo.insert(1, lambda: tree.destroy(cgroups))
+        self.undo.insert(0, lambda: tree.destroy(cgroups))
         if self.plan.unit is not None:
             self.directory.write(self.record, creating=True)
             tree.create(self.plan)
@@ -282,8 +284,8 @@ class Creation:
                 self._make_cgroups()
             elif point == syncs.SYNC_NET_DEVICE and self._companions is not None:
                 self._companions.move_device(init)
-            elif point == syncs.SYNC_HOOKS and self._hooks is not None:
-                self._hooks.run(init, self.record)
+            elif point == syncs.SYNC_HOOKS and self.hooks is not None:
+                self.hooks.run(init, self.record)
             else:
                 raise self._died()
             init.answer()
@@ -307,7 +309,7 @@ class Creation:
         self.directory.created()
         if pid_file:
             write_file(pid_file, str(self.init.pid))
-            self._undo.append(lambda: posix.unlink(pid_file))
+            self.pid_file = pid_file
         if pidfd_socket:
             from pyrunc.host.sockets import send_pidfd
 
@@ -320,8 +322,8 @@ class Creation:
         if self._companions is not None and not self._companions.served():
             raise self._died()
         self.init.close()
-        if self._hooks is not None:
-            self._hooks.run_poststart(self.record)
+        if self.hooks is not None:
+            self.hooks.run_poststart(self.record)
 
     def proxy(self) -> "Proxy | None":
         """Where the service says that it is ready, if somebody waits for that (NOTIFY_SOCKET)."""
@@ -330,10 +332,9 @@ class Creation:
     # -- undoing -------------------------------------------------------------
 
     def _died(self) -> Error:
-        status = self.init.collect()
-        why = f"by signal {status - 128}" if status > 128 else f"with exit status {status}"
-        remedy = "; a memory or pids limit may be too low" if status == 128 + _SIGKILL else ""
-        return Error(f"the container's process ended {why} while it was set up{remedy}")
+        from pyrunc.container import undone
+
+        return undone.died(self.init)
 
     def _end_processes(self) -> None:
         """In a PID namespace everything dies with what init became."""

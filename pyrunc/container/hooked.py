@@ -14,7 +14,7 @@ from pyrunc.host.processes import inner_pid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from pyrunc.host.launch import Init
@@ -26,13 +26,12 @@ STATES = {"state": "creating", "created-state": "created"}
 class Hooks:
     """Those of one container that is being created. `files` is what STATES are written to, by name."""
 
-    __slots__ = ("_config", "_id", "_lifecycle", "_undo", "files")
+    __slots__ = ("_begun", "_config", "_id", "files")
 
-    def __init__(self, config: "dict[str, Any]", id: str, undo: "list[Callable[[], None]]") -> None:
+    def __init__(self, config: "dict[str, Any]", id: str) -> None:
         self._config = config
         self._id = id
-        self._undo = undo
-        self._lifecycle = False
+        self._begun: dict[str, Any] | None = None
         self.files: dict[str, int] = {}
 
     def descriptors(self, names: "Iterable[str]") -> dict[str, int]:
@@ -51,7 +50,7 @@ class Hooks:
     def run(self, init: "Init", record: "dict[str, Any]") -> None:
         """Runs the hooks for which init waits, and hands over the states for those that it will run."""
         state = records.document(self._id, record, "creating")
-        self._begin(record)
+        self._begun = record
         for name, fd in self.files.items():
             inside = {**state, "status": STATES[name], "pid": inner_pid(init.pid)}
             fill(fd, json.encode(inside).encode())
@@ -61,12 +60,10 @@ class Hooks:
 
     def run_poststart(self, record: "dict[str, Any]") -> None:
         if self._config["hooks"].get("poststart"):
-            self._begin(record)
+            self._begun = record
             hooks.run(self._config, "poststart", records.document(self._id, record, "running"))
 
-    def _begin(self, record: "dict[str, Any]") -> None:
-        """From the first hook on, a failure is the end of a lifecycle, and the poststop hooks run."""
-        state = records.document(self._id, record, "stopped")
-        if not self._lifecycle:
-            self._undo.insert(1, lambda: hooks.run_all(self._config, "poststop", state))
-        self._lifecycle = True
+    def end(self) -> None:
+        """A failure from the first hook on is the end of a lifecycle, and the poststop hooks run."""
+        if self._begun is not None:
+            hooks.run_all(self._config, "poststop", records.document(self._id, self._begun, "stopped"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Box, Result, alive, cgroup_of, cgroups_named, pids_in_cgroups, wait_for
+from harness import Box, Result, alive, cgroup_of, cgroup_roots, cgroups_named, pids_in_cgroups, wait_for
 
 FORKS = "while :; do (setsid sleep 1000 &) ; done"
 
@@ -57,6 +57,29 @@ def test_delete_waits_for_those_that_cannot_end_yet_and_says_which(
         (parent / "freezer.state").write_text("THAWED")
     wait_for(lambda: not alive(other), "the end of what was killed")
     box.verb("delete", box.id).ok()
+    box.clean()
+
+
+@pytest.mark.beyond_runc("forgets the container, and its cgroup stays")
+def test_a_failed_create_whose_cgroup_stays_leaves_a_container_to_delete(box: Box) -> None:
+    box.linux["cgroupsPath"] = f"/{box.id}"
+    # A mount point is a directory that the kernel does not remove.
+    directory = f"{cgroup_roots()[-1]}/{box.id}"
+    box.hook("createRuntime", f"mount -t tmpfs none {directory}; exit 7")
+    box.hook("poststop", f"echo poststop >> {box.place}/record")
+    pid_file = box.place / "pid"
+    try:
+        result = box.create("--pid-file", str(pid_file))
+        result.failed(
+            "/hooks/createRuntime/0", "7", f"rmdir {directory}", f'"pyrunc delete --force {box.id}" finishes'
+        )
+        assert box.status() == "stopped"
+        assert not (box.place / "record").exists()
+        assert not pid_file.exists()
+    finally:
+        subprocess.run(["umount", directory], check=True)
+    box.verb("delete", "--force", box.id).ok()
+    assert (box.place / "record").read_text() == "poststop\n"
     box.clean()
 
 

@@ -47,7 +47,12 @@ def create(plan: "Plan") -> None:
             _make(plan.delegated, made)
     except BaseException:
         for directory in reversed(made):
-            _remove(directory)
+            try:
+                _remove(directory)
+            except OSError as e:
+                from pyrunc.log import warning
+
+                warning(f"the cgroup {directory} could not be removed again: {reason(e)}")
         raise
 
 
