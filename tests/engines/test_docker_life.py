@@ -151,7 +151,7 @@ def test_the_memory_limit_kills_and_is_told(docker: Docker) -> None:
         controllers = line.split(":")[1]
         if controllers and not any(controllers in options for options in mounted):
             pytest.skip(
-                f"containerd watches for OOM kills only if all hierarchies are mounted: {controllers}"
+                f"containerd watches for OOM kills only if all hierarchies are mounted, and {controllers} is not"
             )
     grow = "x=aaaaaaaa; while :; do x=$x$x; done"
     docker("run", "--name", "one", "--memory", "16m", ISSUED, "sh", "-c", grow, code=137)

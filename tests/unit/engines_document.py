@@ -52,7 +52,10 @@ def differences() -> str:
 
 
 def reasons(node: ast.AST) -> Iterator[str]:
-    """What pytest.skip(REASON) and skipif(…, reason=REASON) say inside a piece of a test module."""
+    """What pytest.skip(REASON) and skipif(…, reason=REASON) say inside a piece of a test module.
+
+    What varies in an f-string is "…"; a reason that is computed is not known here.
+    """
     for call in ast.walk(node):
         if not isinstance(call, ast.Call):
             continue
@@ -61,19 +64,34 @@ def reasons(node: ast.AST) -> Iterator[str]:
         if function in ("pytest.mark.skipif", "pytest.mark.skip"):
             said = [word.value for word in call.keywords if word.arg == "reason"]
         for each in said:
-            if isinstance(each, ast.Constant):
-                yield str(each.value)
+            if isinstance(each, ast.Constant | ast.JoinedStr):
+                parts = each.values if isinstance(each, ast.JoinedStr) else [each]
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)
 
 
-def skipped() -> str:
+def tests_with(node: ast.AST, module: ast.Module) -> list[str]:
+    """The tests to which a piece of a module belongs: the piece itself, or those that call the function."""
+    if not isinstance(node, ast.FunctionDef):
+        return []
+    if node.name.startswith("test_"):
+        return [node.name]
+    return [
+        test.name
+        for test in module.body
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
+        if any(isinstance(each, ast.Call) and ast.unparse(each.func) == node.name for each in ast.walk(test))
+    ]
+
+
+def skipped(directory: Path = TESTS) -> str:
     """The tests under engines that some hosts cannot run, by reason."""
     found: dict[tuple[str, str], list[str]] = {}
-    for file in sorted(TESTS.glob("test_*.py")):
-        for node in ast.parse(file.read_text()).body:
+    for file in sorted(directory.glob("test_*.py")):
+        module = ast.parse(file.read_text())
+        for node in module.body:
             for reason in reasons(node):
-                name = node.name if isinstance(node, ast.FunctionDef) else ""
                 tests = found.setdefault((title(file.stem), reason), [])
-                if name.startswith("test_"):
+                for name in tests_with(node, module):
                     tests.append(f"[{sentence(name)}](../tests/engines/{file.name})")
     if not found:
         return "(nothing at present)"

@@ -33,6 +33,20 @@ def test_a_generated_part_is_the_one_that_is_made_now(name: str, content: str) -
         assert text == made, "PYRUNC_UPDATE_GOLDEN=1 pytest tests/unit/test_engines_document.py"
 
 
+def test_reasons_to_skip_are_found_with_their_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_docker_some.py").write_text(
+        "def limit(name):\n    pytest.skip(f'there is no {name} here, only {len(name)}')\n"
+        "def test_a_limit():\n    assert limit('cpu')\n"
+        "@pytest.mark.skipif(True, reason='no such kernel')\ndef test_a_kernel():\n    pytest.skip(unknown)\n"
+    )
+    _, _, *rows = skipped(tmp_path).splitlines()
+    place = "../tests/engines/test_docker_some.py"
+    assert rows == [
+        f"| Docker | there is no … here, only … | [a limit]({place}) |",
+        f"| Docker | no such kernel | [a kernel]({place}) |",
+    ]
+
+
 def test_each_engine_s_file_is_shown() -> None:
     for document in ("README.md", "docs/engines.md"):
         assert {path for each, path, _ in SHOWN if each == document} == {*OF_ENGINE}
