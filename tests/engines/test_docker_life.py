@@ -1,59 +1,21 @@
 """The life of a container under Docker: from create to rm, and what may happen to it between."""
 
-import hashlib
 import json
 import os
 import time
 from pathlib import Path
 
 import pytest
-from engine import Docker, Result
+from engine import Docker
+from look import limit, pid_of
 from machine import wait_for
-
-ISSUED = "busybox"
-# A shell is process 1, for whom only signals that it catches exist; it looks every 50 ms.
-CATCHES = (
-    "trap 'echo asked to end; exit 5' TERM; trap 'echo one' USR1; echo ready; while :; do sleep 0.05; done"
-)
-
-
-def state(docker: Docker, container: str, field: str) -> str:
-    return docker("inspect", "--format", "{{.State." + field + "}}", container, compare=False).out.strip()
-
-
-def pid(docker: Docker, container: str) -> int:
-    return int(state(docker, container, "Pid"))
-
-
-def ready(docker: Docker, container: str, line: str = "ready") -> None:
-    wait_for(lambda: line in logs(docker, container), f"{line!r} in the logs of {container}")
-
-
-def logs(docker: Docker, container: str) -> list[str]:
-    return docker("logs", container, compare=False).out.splitlines()
-
-
-def commands(docker: Docker, container: str) -> list[str]:
-    rows = docker("top", container, "-o", "pid,args", compare=False).out.splitlines()[1:]
-    return [row.split(maxsplit=1)[1] for row in rows]
-
-
-def cgroup_file(docker: Docker, container: str, controller: str, v1: str, v2: str) -> str:
-    """What a file of the container's cgroup has, in the version that there is."""
-    for line in Path(f"/proc/{pid(docker, container)}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":")
-        if controller in controllers.split(","):
-            return Path(f"/sys/fs/cgroup/{controller}{path}/{v1}").read_text().strip()
-        if not controllers:
-            unified = path
-    return Path(f"/sys/fs/cgroup{unified}/{v2}").read_text().strip()
-
+from runs import CATCHES, IMAGE, commands, logs, ready, state
 
 # -- from create to rm -----------------------------------------------------------
 
 
 def test_created_then_started_waited_for_and_read(docker: Docker) -> None:
-    docker("create", "--name", "one", ISSUED, "sh", "-c", "echo out; echo err >&2; exit 3")
+    docker("create", "--name", "one", IMAGE, "sh", "-c", "echo out; echo err >&2; exit 3")
     assert state(docker, "one", "Status") == "created"
     assert docker("logs", "one").out == ""
     assert docker("start", "one").out == "one\n"
@@ -72,17 +34,17 @@ def test_created_then_started_waited_for_and_read(docker: Docker) -> None:
 
 
 def test_what_cannot_be_started_says_why_and_stays_created(docker: Docker) -> None:
-    docker("create", "--name", "wrong", ISSUED, "no-such-program")
+    docker("create", "--name", "wrong", IMAGE, "no-such-program")
     docker("start", "wrong", code=1)
     assert state(docker, "wrong", "ExitCode") == "127"
     assert "no-such-program" in state(docker, "wrong", "Error")
     assert state(docker, "wrong", "Status") == "created"
-    docker("run", "--name", "closed", ISSUED, "/etc/passwd", code=126)
-    docker("run", "--name", "nobody", "-u", "nobody-here", ISSUED, "true", code=125)
+    docker("run", "--name", "closed", IMAGE, "/etc/passwd", code=126)
+    docker("run", "--name", "nobody", "-u", "nobody-here", IMAGE, "true", code=125)
 
 
 def test_stop_asks_and_kill_does_not(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", ISSUED, "sh", "-c", CATCHES)
+    docker("run", "-d", "--name", "one", IMAGE, "sh", "-c", CATCHES)
     ready(docker, "one")
     docker("kill", "--signal", "USR1", "one")
     ready(docker, "one", "one")
@@ -91,14 +53,14 @@ def test_stop_asks_and_kill_does_not(docker: Docker) -> None:
     assert docker("wait", "one").out == "5\n"
     assert docker("logs", "one").out == "ready\none\nasked to end\n"
     docker("start", "one")
-    before = pid(docker, "one")
+    before = pid_of(docker, "one")
     docker("kill", "one")
     assert docker("wait", "one").out == "137\n"
     assert not Path(f"/proc/{before}").exists()
     docker("kill", "one", code=1)
     # Who does not listen is killed when the time is over.
     docker(
-        "run", "-d", "--name", "deaf", "--stop-signal", "HUP", "--stop-timeout", "1", ISSUED, "sleep", "99"
+        "run", "-d", "--name", "deaf", "--stop-signal", "HUP", "--stop-timeout", "1", IMAGE, "sleep", "99"
     )
     docker("stop", "deaf")
     assert docker("wait", "deaf").out == "137\n"
@@ -106,11 +68,11 @@ def test_stop_asks_and_kill_does_not(docker: Docker) -> None:
 
 def test_restart_is_a_new_process_of_the_same_container(docker: Docker) -> None:
     script = f"echo x >>/count; {CATCHES}"
-    docker("run", "-d", "--name", "one", "--hostname", "same", ISSUED, "sh", "-c", script)
+    docker("run", "-d", "--name", "one", "--hostname", "same", IMAGE, "sh", "-c", script)
     ready(docker, "one")
-    before = pid(docker, "one")
+    before = pid_of(docker, "one")
     docker("restart", "one")
-    after = pid(docker, "one")
+    after = pid_of(docker, "one")
     assert after != before
     wait_for(lambda: logs(docker, "one").count("ready") == 2, "second start")
     assert docker("exec", "one", "cat", "/count", "/etc/hostname").out == "x\nx\nsame\n"
@@ -120,8 +82,8 @@ def test_restart_is_a_new_process_of_the_same_container(docker: Docker) -> None:
 
 def test_paused_is_frozen(docker: Docker) -> None:
     script = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.01; done"
-    docker("run", "-d", "--name", "one", "-v", "/dev/shm", ISSUED, "sh", "-c", script)
-    process = pid(docker, "one")
+    docker("run", "-d", "--name", "one", "-v", "/dev/shm", IMAGE, "sh", "-c", script)
+    process = pid_of(docker, "one")
     count = Path(f"/proc/{process}/root/dev/shm/count")
     wait_for(lambda: count.exists() and count.read_text(), "the first count")
     docker("pause", "one")
@@ -151,30 +113,30 @@ def test_the_memory_limit_kills_and_is_told(docker: Docker) -> None:
         controllers = line.split(":")[1]
         if controllers and not any(controllers in options for options in mounted):
             pytest.skip(
-                f"containerd watches for OOM kills only if all hierarchies are mounted, and {controllers} is not"
+                f"containerd sees OOM kills only if all hierarchies are mounted, and {controllers} is not"
             )
     grow = "x=aaaaaaaa; while :; do x=$x$x; done"
-    docker("run", "--name", "one", "--memory", "16m", ISSUED, "sh", "-c", grow, code=137)
+    docker("run", "--name", "one", "--memory", "16m", IMAGE, "sh", "-c", grow, code=137)
     wait_for(lambda: state(docker, "one", "OOMKilled") == "true", "OOMKilled")
     assert docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one").out == "exited 137\n"
     # A child that is killed is not the container's end.
     child = f"sh -c '{grow}'; echo child $?; sleep 100"
-    docker("run", "-d", "--name", "two", "--memory", "16m", ISSUED, "sh", "-c", child)
+    docker("run", "-d", "--name", "two", "--memory", "16m", IMAGE, "sh", "-c", child)
     ready(docker, "two", "child 137")
     docker("inspect", "--format", "{{.State.Status}} {{.State.OOMKilled}}", "two")
 
 
 def test_on_failure_it_is_started_as_often_as_said(docker: Docker) -> None:
     script = "echo x >>/count; wc -l </count; exit 9"
-    docker("run", "-d", "--name", "one", "--restart", "on-failure:2", ISSUED, "sh", "-c", script)
+    docker("run", "-d", "--name", "one", "--restart", "on-failure:2", IMAGE, "sh", "-c", script)
     wait_for(lambda: state(docker, "one", "Status") == "exited", "the last failure")
     assert docker("inspect", "--format", "{{.RestartCount}} {{.State.ExitCode}}", "one").out == "2 9\n"
     assert docker("logs", "one").out == "1\n2\n3\n"
     # A success is not a failure; what is stopped on purpose stays so, whatever the policy.
-    docker("run", "-d", "--name", "two", "--restart", "on-failure", ISSUED, "true")
-    docker("run", "-d", "--name", "three", "--restart", "always", ISSUED, "sh", "-c", CATCHES)
+    docker("run", "-d", "--name", "two", "--restart", "on-failure", IMAGE, "true")
+    docker("run", "-d", "--name", "three", "--restart", "always", IMAGE, "sh", "-c", CATCHES)
     ready(docker, "three")
-    os.kill(pid(docker, "three"), 9)
+    os.kill(pid_of(docker, "three"), 9)
     wait_for(lambda: logs(docker, "three").count("ready") == 2, "a new start")
     docker("stop", "three")
     time.sleep(0.3)
@@ -185,7 +147,7 @@ def test_on_failure_it_is_started_as_often_as_said(docker: Docker) -> None:
 
 def test_health_turns_as_the_check_says(docker: Docker) -> None:
     check = ["--health-cmd", "cat /fine && pwd", "--health-interval", "150ms", "--health-retries", "2"]
-    docker("run", "-d", "--name", "one", *check, "-w", "/tmp", ISSUED, "sh", "-c", "touch /fine; sleep 100")
+    docker("run", "-d", "--name", "one", *check, "-w", "/tmp", IMAGE, "sh", "-c", "touch /fine; sleep 100")
     wait_for(lambda: state(docker, "one", "Health.Status") == "healthy", "health")
     docker("exec", "one", "rm", "/fine")
     wait_for(lambda: state(docker, "one", "Health.Status") == "unhealthy", "illness")
@@ -199,7 +161,7 @@ def test_health_turns_as_the_check_says(docker: Docker) -> None:
 
 def test_events_tell_the_whole_life(docker: Docker) -> None:
     since = f"{time.time():.6f}"
-    docker("create", "--name", "one", "--network", "none", ISSUED, "sleep", "100")
+    docker("create", "--name", "one", "--network", "none", IMAGE, "sleep", "100")
     docker("start", "one")
     docker("pause", "one")
     docker("unpause", "one")
@@ -221,12 +183,12 @@ def test_events_tell_the_whole_life(docker: Docker) -> None:
 
 
 def test_top_and_stats_see_its_processes(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", "-m", "64m", ISSUED, "sh", "-c", "sleep 77 & exec sleep 78")
+    docker("run", "-d", "--name", "one", "-m", "64m", IMAGE, "sh", "-c", "sleep 77 & exec sleep 78")
     wait_for(lambda: len(docker("top", "one", compare=False).out.splitlines()) == 3, "both processes")
     # By default `ps -ef` of the host, with the host's ids.
     rows = docker("top", "one", compare=False).out.splitlines()
     assert rows[0].split()[:3] == ["UID", "PID", "PPID"]
-    assert str(pid(docker, "one")) in [row.split()[1] for row in rows[1:]]
+    assert str(pid_of(docker, "one")) in [row.split()[1] for row in rows[1:]]
     assert commands(docker, "one") == ["sleep 78", "sleep 77"]
     form = "{{.Name}} {{.PIDs}} {{.MemUsage}}"
     name, pids, memory = docker("stats", "--no-stream", "--format", form, "one", compare=False).out.split(
@@ -238,22 +200,25 @@ def test_top_and_stats_see_its_processes(docker: Docker) -> None:
 
 
 def test_update_reaches_the_cgroup(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", "-m", "64m", ISSUED, "sleep", "100")
+    docker("run", "-d", "--name", "one", "-m", "64m", IMAGE, "sleep", "100")
+    process = pid_of(docker, "one")
     docker("update", "-m", "48m", "--memory-swap", "96m", "--cpus", "0.5", "--pids-limit", "33", "one")
     docker("update", "--cpu-shares", "512", "--cpuset-cpus", "0", "one")
-    assert cgroup_file(docker, "one", "memory", "memory.limit_in_bytes", "memory.max") == str(48 << 20)
-    assert cgroup_file(docker, "one", "pids", "pids.max", "pids.max") == "33"
-    assert cgroup_file(docker, "one", "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
-    assert cgroup_file(docker, "one", "cpuset", "cpuset.cpus", "cpuset.cpus") == "0"
-    assert cgroup_file(docker, "one", "cpu", "cpu.shares", "cpu.weight") in ("512", "20")
+    assert limit(process, "memory.limit_in_bytes", "memory.max") == str(48 << 20)
+    assert limit(process, "pids.max", "pids.max") == "33"
+    assert limit(process, "cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
+    assert limit(process, "cpuset.cpus", "cpuset.cpus") == "0"
+    # Of 512 shares, as runc converts them before version 1.3.2 and from then on.
+    assert limit(process, "cpu.shares", "cpu.weight") in ("512", "20", "59")
     # Raised beyond the old limit of memory and swap, which the kernel wants in one order only.
     docker("update", "-m", "256m", "--memory-swap", "512m", "one")
-    assert cgroup_file(docker, "one", "memory", "memory.limit_in_bytes", "memory.max") == str(256 << 20)
+    assert limit(process, "memory.limit_in_bytes", "memory.max") == str(256 << 20)
     docker("update", "-m", "1k", "one", code=1)
     docker("update", "--cpuset-cpus", "999", "one", code=1)
     docker("restart", "--time", "0", "one")
-    assert cgroup_file(docker, "one", "memory", "memory.limit_in_bytes", "memory.max") == str(256 << 20)
-    assert cgroup_file(docker, "one", "pids", "pids.max", "pids.max") == "33"
+    process = pid_of(docker, "one")
+    assert limit(process, "memory.limit_in_bytes", "memory.max") == str(256 << 20)
+    assert limit(process, "pids.max", "pids.max") == "33"
 
 
 def test_files_go_in_and_out(docker: Docker) -> None:
@@ -262,7 +227,7 @@ def test_files_go_in_and_out(docker: Docker) -> None:
     (here / "given/file").write_text("from the host\n")
     try:
         docker(
-            "run", "-d", "--name", "one", "--tmpfs", "/memory", ISSUED, "sh", "-c", "echo a >/made; sleep 99"
+            "run", "-d", "--name", "one", "--tmpfs", "/memory", IMAGE, "sh", "-c", "echo a >/made; sleep 99"
         )
         docker("cp", f"{here}/given", "one:/srv")
         assert docker("exec", "one", "stat", "-c", "%n %U %a", "/srv/file").out == "/srv/file root 644\n"
@@ -284,125 +249,3 @@ def test_files_go_in_and_out(docker: Docker) -> None:
         for path in (here / "given").iterdir():
             path.unlink()
         (here / "given").rmdir()
-
-
-# -- exec --------------------------------------------------------------------------
-
-
-def test_exec_with_its_flags(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", "-e", "A=image", "-w", "/tmp", ISSUED, "sh", "-c", CATCHES)
-    assert (
-        docker("exec", "one", "sh", "-c", "pwd; id -u; echo $A; exit 42", code=42).out == "/tmp\n0\nimage\n"
-    )
-    shown = docker(
-        *["exec", "-u", "bob:staff", "-w", "/etc", "-e", "A=exec", "-e", "B=2", "one"],
-        *["sh", "-c", "id; pwd; echo $A $B $HOME; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status"],
-    ).out.splitlines()
-    assert shown[:3] == ["uid=1000(bob) gid=50(staff) groups=50(staff)", "/etc", "exec 2 /home/bob"]
-    assert shown[3:] == ["CapEff:\t0000000000000000", "NoNewPrivs:\t0", "Seccomp:\t2"]
-    assert docker("exec", "-i", "one", "sh", "-c", "cat; echo err >&2", stdin="given\n").out == "given\n"
-    assert docker("exec", "-u", "1234", "one", "id", "-u").out == "1234\n"
-    megabyte = "0123456789abcdef" * 65536
-    summed = docker("exec", "-i", "one", "sha256sum", stdin=megabyte, compare=False).out
-    assert summed == f"{hashlib.sha256(megabyte.encode()).hexdigest()}  -\n"
-    # In the container's cgroups and namespaces.
-    inside = docker(
-        "exec", "one", "sh", "-c", "stat -Lc %i /proc/self/ns/pid /proc/1/ns/pid", compare=False
-    ).out
-    assert len(set(inside.splitlines())) == 1
-    docker("exec", "-d", "one", "sh", "-c", "echo done >/tmp/detached")
-    file = Path(f"/proc/{pid(docker, 'one')}/root/tmp/detached")
-    wait_for(lambda: file.exists() and file.read_text() == "done\n", "the file")
-
-
-def failed(result: Result, *words: str) -> None:
-    text = result.out + result.err
-    assert all(word in text for word in words), result
-
-
-def test_exec_that_cannot_be_says_why(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", ISSUED, "sh", "-c", CATCHES)
-    failed(docker("exec", "one", "no-such-program", code=126), "no-such-program")
-    failed(docker("exec", "one", "/no/such/path", code=126), "no such file or directory")
-    failed(docker("exec", "one", "/etc/passwd", code=126), "ermission denied")
-    failed(docker("exec", "-w", "/no/such", "one", "true", code=126), "chdir", "/no/such")
-    failed(docker("exec", "-u", "nobody-here", "one", "true", code=126), "nobody-here")
-    failed(docker("exec", "none", "true", code=1), "No such container")
-    docker("stop", "one")
-    failed(docker("exec", "one", "true", code=1), "is not running")
-
-
-def test_a_shell_by_exec_on_a_terminal(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", ISSUED, "sh", "-c", CATCHES)
-    console = docker.console("exec", "-it", "one", "sh", lines=33, columns=99)
-    console.expect("# ")
-    console.type("stty size; tty\n")
-    console.expect("33 99\r\n/dev/pts/0")
-    console.type("sleep 100\n")
-    wait_for(lambda: "sleep 100" in commands(docker, "one"), "the shell's child")
-    console.type("\x03")
-    console.expect("# ")
-    # Left without its end, it goes on.
-    console.type("sleep 78\n")
-    wait_for(lambda: "sleep 78" in commands(docker, "one"), "the shell's child")
-    console.type("\x10\x11")
-    assert console.end() in (0, 1)
-    assert "sleep 78" in commands(docker, "one")
-    other = docker.console("exec", "-it", "--detach-keys", "ctrl-x,x", "one", "sh")
-    other.expect("# ")
-    other.type("exit 6\n")
-    assert other.end() == 6
-
-
-def test_execs_end_with_their_container(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", ISSUED, "sh", "-c", CATCHES)
-    ready(docker, "one")
-    console = docker.console("exec", "one", "sh", "-c", "echo here; sleep 100")
-    console.expect("here")
-    docker("exec", "-d", "one", "sleep", "99")
-    processes = docker("top", "one", "-o", "pid", compare=False).out.split()[1:]
-    assert len(processes) >= 3
-    docker("stop", "one")
-    assert console.end() == 137
-    assert not [process for process in processes if Path(f"/proc/{process}").exists()]
-
-
-# -- attach --------------------------------------------------------------------------
-
-
-def test_attached_detached_and_attached_again(docker: Docker) -> None:
-    console = docker.console("run", "-it", "--name", "one", ISSUED, "sh")
-    console.expect("# ")
-    console.type("\x10\x11")
-    assert console.end() == 0
-    assert state(docker, "one", "Status") == "running"
-    again = docker.console("attach", "--detach-keys", "ctrl-a,a", "one", lines=30, columns=90)
-    again.type("\n")
-    again.expect("# ")
-    again.type("stty size\n")
-    again.expect("30 90")
-    again.type("\x01a")
-    assert again.end() in (0, 1)
-    last = docker.console("attach", "one")
-    last.type("\nexit 8\n")
-    assert last.end() == 8
-    assert docker("wait", "one").out == "8\n"
-
-
-def test_signals_of_an_attached_client_reach_the_process(docker: Docker) -> None:
-    docker("run", "-d", "--name", "one", ISSUED, "sh", "-c", CATCHES)
-    ready(docker, "one")
-    console = docker.console("attach", "--no-stdin", "one")
-
-    def attached() -> bool:
-        docker("kill", "--signal", "USR1", "one", compare=False)
-        try:
-            console.expect("one", seconds=0.3)
-        except AssertionError:
-            return False
-        return True
-
-    wait_for(attached, "the attached client")
-    console.process.terminate()
-    console.expect("asked to end")
-    assert console.end() == 5

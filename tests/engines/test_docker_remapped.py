@@ -3,19 +3,16 @@
 from pathlib import Path
 
 from engine import RemappedDocker
+from look import pid_of
+from runs import IMAGE
 
-ISSUED = "busybox"
 FIRST = RemappedDocker.FIRST
-
-
-def pid(docker: RemappedDocker, container: str) -> int:
-    return int(docker("inspect", "--format", "{{.State.Pid}}", container, compare=False).out)
 
 
 def test_root_is_a_subordinate_id(remapped: RemappedDocker) -> None:
     script = "id -u; touch /of-root; su bob -c 'touch /tmp/of-bob'; cat /proc/self/uid_map; exec sleep 100"
-    remapped("run", "-d", "--name", "one", "-v", "/kept", "--memory", "64m", ISSUED, "sh", "-c", script)
-    process = Path(f"/proc/{pid(remapped, 'one')}")
+    remapped("run", "-d", "--name", "one", "-v", "/kept", "--memory", "64m", IMAGE, "sh", "-c", script)
+    process = Path(f"/proc/{pid_of(remapped, 'one')}")
     for kind in ("uid_map", "gid_map"):
         assert (process / kind).read_text().split() == ["0", str(FIRST), "65536"]
     assert process.stat().st_uid == FIRST
@@ -41,20 +38,20 @@ def test_root_is_a_subordinate_id(remapped: RemappedDocker) -> None:
 
 
 def test_namespaces_are_shared_with_their_user_namespace(remapped: RemappedDocker) -> None:
-    remapped("run", "-d", "--name", "one", "--ipc", "shareable", ISSUED, "sleep", "100")
+    remapped("run", "-d", "--name", "one", "--ipc", "shareable", IMAGE, "sleep", "100")
     shared = ["--network", "container:one", "--ipc", "container:one", "--pid", "container:one"]
     script = "for ns in user net ipc pid; do stat -Lc %i /proc/self/ns/$ns; done; ps | grep -c 'sleep 100'"
-    inside = remapped("run", "--rm", *shared, ISSUED, "sh", "-c", script, compare=False).out.split()
-    process = pid(remapped, "one")
+    inside = remapped("run", "--rm", *shared, IMAGE, "sh", "-c", script, compare=False).out.split()
+    process = pid_of(remapped, "one")
     expected = [Path(f"/proc/{process}/ns/{name}").stat().st_ino for name in ("user", "net", "ipc", "pid")]
     assert [int(number) for number in inside[:4]] == expected
     assert int(inside[4]) >= 1
 
 
 def test_what_is_asked_of_the_host_is_refused_or_the_hosts(remapped: RemappedDocker) -> None:
-    remapped("run", "--rm", "--network", "host", ISSUED, "true", code=125)
-    remapped("run", "--rm", "--privileged", ISSUED, "true", code=125)
-    assert remapped("run", "--rm", "--userns", "host", ISSUED, "cat", "/proc/self/uid_map").out.split() == [
+    remapped("run", "--rm", "--network", "host", IMAGE, "true", code=125)
+    remapped("run", "--rm", "--privileged", IMAGE, "true", code=125)
+    assert remapped("run", "--rm", "--userns", "host", IMAGE, "cat", "/proc/self/uid_map").out.split() == [
         *["0", "0", "4294967295"],
     ]
     flags = [
@@ -69,7 +66,7 @@ def test_what_is_asked_of_the_host_is_refused_or_the_hosts(remapped: RemappedDoc
         "net.ipv4.ip_forward=1",
     ]
     shown = remapped(
-        "run", "--rm", *flags, ISSUED, "sh", "-c", "id; cat /proc/sys/net/ipv4/ip_forward; touch /x", code=1
+        "run", "--rm", *flags, IMAGE, "sh", "-c", "id; cat /proc/sys/net/ipv4/ip_forward; touch /x", code=1
     )
     assert shown.out == "uid=1000(bob) gid=50(staff) groups=50(staff)\n1\n"
 
