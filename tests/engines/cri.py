@@ -18,15 +18,25 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from engine import Containerd
+from look import namespace
 from machine import wait_for
+from tasks import IMAGE
 
 PLUGINS = "/usr/lib/cni"
-BUSYBOX = "docker.io/library/busybox:latest"
 PAUSE = "docker.io/library/pause:latest"
 #: Of the pods' network, which is behind a bridge in containerd's network namespace.
 GATEWAY = "10.89.7.1"
 
+SLEEP = ("sleep", "1000")
+#: Namespaces of the node, of the pod, or of the container alone.
+NODE, POD, OWN = "NODE", "POD", "CONTAINER"
+
 Fields = dict[str, Any]
+
+
+def own_namespaces(pid: str = OWN) -> Fields:
+    """A security context, in which all but the processes are the pod's."""
+    return {"namespace_options": {"pid": pid}}
 
 
 class Refused(Exception):
@@ -242,7 +252,7 @@ class Pod:
         linux = {"security_context": config.pop("security", {}), "resources": config.pop("resources", {})}
         whole: Fields = {
             "metadata": {"name": name},
-            "image": {"image": BUSYBOX},
+            "image": {"image": IMAGE},
             "command": list(command),
             "log_path": f"{name}.log",
             "linux": linux,
@@ -292,6 +302,13 @@ class Container:
     def pid(self) -> int:
         answer = self.cri.call("ContainerStatus", container_id=self.id, verbose=True, compare=False)
         return int(json.loads(answer["info"]["info"])["pid"])
+
+    def namespace(self, kind: str) -> str:
+        return namespace(self.pid(), kind)
+
+    def cgroup(self) -> str:
+        """The name of its cgroup below those of the hierarchies."""
+        return f"{self.cri.place.name}/pod-{self.pod.config['metadata']['name']}/{self.id}"
 
     def ended(self) -> Fields:
         """Its status once it has ended."""

@@ -30,11 +30,12 @@ def namespace(pid: int | str, kind: str) -> str:
 
 def status(pid: int, field: str) -> str:
     """A field of /proc/PID/status."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return value.strip()
-    raise AssertionError(f"no {field} in the status of process {pid}")
+    return status_fields(Path(f"/proc/{pid}/status").read_text())[field]
+
+
+def status_fields(text: str) -> dict[str, str]:
+    """The fields of /proc/PID/status, or of those of its lines that were printed."""
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
 
 
 def unified() -> bool:

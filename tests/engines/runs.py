@@ -1,4 +1,4 @@
-"""docker run as tests say it: flags as a line of a shell, then what runs in `busybox`; and looks at what runs."""
+"""docker run as tests say it: flags as a line of a shell, then what runs in `busybox`; and a look at it."""
 
 import shlex
 

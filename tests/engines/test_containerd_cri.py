@@ -1,37 +1,15 @@
-"""Pods and containers as a kubelet makes them, through containerd's CRI plugin."""
+"""Pods as a kubelet makes them, through containerd's CRI plugin: their namespaces, network and life."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cri import BUSYBOX, GATEWAY, PAUSE, Container, Cri
-from machine import CGROUPS, cgroup_file, cgroups, wait_for
-from test_containerd_run import DEVOURS, VIEW
+from cri import GATEWAY, NODE, PAUSE, POD, SLEEP, Cri, own_namespaces
+from machine import cgroup_file, cgroups, wait_for
+from tasks import IMAGE
 
-SLEEP = ("sleep", "1000")
-#: Namespaces of the node, of the pod, or of the container alone.
-NODE, POD, OWN = "NODE", "POD", "CONTAINER"
 SHARED = ("net", "ipc", "uts")
-
-
-def namespace(container: Container, kind: str) -> str:
-    return os.readlink(f"/proc/{container.pid()}/ns/{kind}")
-
-
-def own_namespaces(pid: str = OWN) -> dict[str, object]:
-    """A security context, in which all but the processes are the pod's."""
-    return {"namespace_options": {"pid": pid}}
-
-
-def status_lines(text: str) -> dict[str, str]:
-    """Of /proc/PID/status."""
-    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-
-
-def cgroup_of(container: Container) -> str:
-    return f"{container.cri.place.name}/pod-{container.pod.config['metadata']['name']}/{container.id}"
 
 
 def test_version_status_and_images(cri: Cri) -> None:
@@ -42,7 +20,7 @@ def test_version_status_and_images(cri: Cri) -> None:
         "NetworkReady": True,
     }
     images = cri.call("ListImages", compare=False)["images"]
-    assert {tag for image in images for tag in image.get("repo_tags", [])} == {BUSYBOX, PAUSE}
+    assert {tag for image in images for tag in image.get("repo_tags", [])} == {IMAGE, PAUSE}
 
 
 def test_two_containers_share_the_namespaces_of_their_pod(cri: Cri) -> None:
@@ -53,9 +31,9 @@ def test_two_containers_share_the_namespaces_of_their_pod(cri: Cri) -> None:
     server = pod.container("server", "sh", "-c", script, security=own_namespaces())
     client = pod.container("client", *SLEEP, security=own_namespaces())
     for kind in SHARED:
-        assert namespace(server, kind) == namespace(client, kind) != os.readlink(f"/proc/self/ns/{kind}")
+        assert server.namespace(kind) == client.namespace(kind) != os.readlink(f"/proc/self/ns/{kind}")
     for kind in ("mnt", "pid"):
-        assert namespace(server, kind) != namespace(client, kind)
+        assert server.namespace(kind) != client.namespace(kind)
     get = "until wget -q -O - http://127.0.0.1:8080/; do usleep 50000; done 2>/dev/null"
     assert client.shell(get) == "served\n"
     # From outside, by its own address.
@@ -67,28 +45,18 @@ def test_two_containers_share_the_namespaces_of_their_pod(cri: Cri) -> None:
     server.shell("echo for you > /dev/shm/note")
     assert client.shell("cat /dev/shm/note") == "for you\n"
     # The pod goes on when one of them ends, with the same namespaces for what comes instead.
-    before = namespace(client, "net")
+    before = client.namespace("net")
     server.stop()
     server.remove()
     again = pod.container("server2", *SLEEP, security=own_namespaces())
-    assert namespace(again, "net") == before
-
-
-@pytest.mark.parametrize("privileged", [False, True])
-def test_what_a_container_finds_is_the_same(cri: Cri, privileged: bool) -> None:
-    pod = cri.pod("seen", security_context={"privileged": privileged})
-    security = {"privileged": privileged, "namespace_options": {"pid": OWN}}
-    resources = {"memory_limit_in_bytes": str(64 << 20), "cpu_shares": "256", "oom_score_adj": "300"}
-    container = pod.container("box", *SLEEP, security=security, resources=resources)
-    volatile = r"10\.89\.7\.\d+|[0-9a-f:]{10,}|if\d+|snapshots/\d+|pid \d+'s"
-    assert "CapBnd" in container.shell(f"P=1{VIEW}P=$${VIEW}", ignore=volatile)
+    assert again.namespace("net") == before
 
 
 def test_a_pod_s_processes_in_one_namespace(cri: Cri) -> None:
     pod = cri.pod("shared-pids")
     first = pod.container("first", "sh", "-c", "exec sleep 1111", security=own_namespaces(POD))
     second = pod.container("second", "sh", "-c", "exec sleep 2222", security=own_namespaces(POD))
-    assert namespace(first, "pid") == namespace(second, "pid")
+    assert first.namespace("pid") == second.namespace("pid")
     seen = second.shell("ps -o args")
     assert "sleep 1111" in seen
     assert "sleep 2222" in seen
@@ -102,143 +70,6 @@ def test_a_pod_s_processes_in_one_namespace(cri: Cri) -> None:
     target = {"namespace_options": {"pid": "TARGET", "target_id": alone.id}}
     debugger = pod.container("debugger", *SLEEP, security=target)
     assert "sleep 3333" in debugger.shell("cat /proc/1/cmdline | tr '\\0' ' '; echo")
-
-
-def test_a_security_context(cri: Cri) -> None:
-    pod = cri.pod("secured")
-    security = {
-        "run_as_user": {"value": 1000},
-        "run_as_group": {"value": 50},
-        "supplemental_groups": [3000, 3001],
-        "readonly_rootfs": True,
-        "no_new_privs": True,
-        "capabilities": {"add_capabilities": ["NET_ADMIN"], "drop_capabilities": ["CHOWN", "MKNOD"]},
-        "seccomp": {"profile_type": "RuntimeDefault"},
-        "masked_paths": ["/proc/kcore", "/proc/acpi", "/sys/firmware"],
-        "readonly_paths": ["/proc/sys", "/proc/bus"],
-        "namespace_options": {"pid": OWN},
-    }
-    strict = pod.container("strict", *SLEEP, security=security)
-    out = strict.shell("id; grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups)' /proc/self/status")
-    assert "uid=1000(bob) gid=50(staff)" in out
-    status = status_lines(out)
-    assert status["NoNewPrivs"] == "1"
-    assert status["Seccomp"] == "2"
-    assert {"3000", "3001"} <= set(status["Groups"].split())
-    bounding = int(status["CapBnd"], 16)
-    # CAP_NET_ADMIN is bit 12, CAP_CHOWN 0, CAP_MKNOD 27.
-    assert (bounding >> 12 & 1, bounding & 1, bounding >> 27 & 1) == (1, 0, 0)
-    out = strict.shell(
-        "touch /tmp/no; cat /proc/kcore | wc -c; ls /proc/acpi /sys/firmware; unshare -U true; true"
-    )
-    assert "Read-only file system" in out
-    assert "unshare" in out
-    profile = cri.place.directory / "profile.json"
-    refusal = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
-    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refusal]}))
-    local = {"seccomp": {"profile_type": "Localhost", "localhost_ref": str(profile)}}
-    filtered = pod.container("filtered", *SLEEP, security=local)
-    assert "No space left on device" in filtered.shell("mkdir /tmp/a", code=1)
-    free = pod.container("free", *SLEEP, security={"run_as_username": "www-data"})
-    status = status_lines(free.shell("grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid)' /proc/self/status"))
-    assert status["Seccomp"] == "0"
-    assert status["NoNewPrivs"] == "0"
-    assert status["Uid"].split()[0] == "33"
-
-
-def test_resources_are_those_of_the_cgroup_and_can_be_changed(cri: Cri) -> None:
-    pod = cri.pod("limited")
-    limits = {
-        "cpu_period": "100000",
-        "cpu_quota": "50000",
-        "cpu_shares": "512",
-        "memory_limit_in_bytes": str(64 << 20),
-        "oom_score_adj": "500",
-        "cpuset_cpus": "0",
-    }
-    container = pod.container("limited", *SLEEP, resources=limits)
-    cgroup = cgroup_of(container)
-    v2 = (CGROUPS / "cgroup.controllers").exists()
-
-    def files() -> list[str]:
-        names = (
-            ["cpu.max", "cpu.weight", "memory.max", "cpuset.cpus"]
-            if v2
-            else ["cpu.cfs_quota_us", "cpu.shares", "memory.limit_in_bytes", "cpuset.cpus"]
-        )
-        return [cgroup_file(name, cgroup) for name in names]
-
-    before = files()
-    assert before == (
-        ["50000 100000", "20", str(64 << 20), "0"] if v2 else ["50000", "512", str(64 << 20), "0"]
-    )
-    assert Path(f"/proc/{container.pid()}/oom_score_adj").read_text() == "500\n"
-    more = {"cpu_quota": "70000", "cpu_shares": "1024", "memory_limit_in_bytes": str(96 << 20)}
-    cri.call("UpdateContainerResources", container_id=container.id, linux=more)
-    # What is not named stays.
-    assert files() == (
-        ["70000 100000", "39", str(96 << 20), "0"] if v2 else ["70000", "1024", str(96 << 20), "0"]
-    )
-    stats = cri.call("ContainerStats", container_id=container.id, compare=False)["stats"]
-    assert stats["attributes"]["metadata"]["name"] == "limited"
-    assert int(stats["cpu"]["usage_core_nano_seconds"]["value"]) > 0
-    assert 0 < int(stats["memory"]["working_set_bytes"]["value"]) < 96 << 20
-    # Impossible, and the container goes on as it was.
-    absent = {"cpuset_cpus": "4000"}
-    cri.call("UpdateContainerResources", container_id=container.id, linux=absent, refused="UNKNOWN")
-    assert container.shell("echo on") == "on\n"
-
-
-def test_commands_are_executed_with_exit_status_and_time_limit(cri: Cri) -> None:
-    pod = cri.pod("exec")
-    container = pod.container(
-        "box",
-        *SLEEP,
-        envs=[{"key": "GIVEN", "value": "of the container"}],
-        working_dir="/var",
-        security=own_namespaces(),
-    )
-    said = container.shell("echo $GIVEN; pwd; echo bad >&2; (exit 3)", code=3)
-    assert said == "of the container\n/var\nbad\n"
-    refused = cri.call("ExecSync", container_id=container.id, cmd=["no-such-program"], refused="UNKNOWN")
-    assert "executable file not found in $PATH" in refused["details"]
-    cri.call(
-        "ExecSync", container_id=container.id, cmd=["sleep", "1234"], timeout=1, refused="DEADLINE_EXCEEDED"
-    )
-    # What did not end in time is killed.
-    wait_for(lambda: "1234" not in container.shell("ps -o args"), "the end of what took too long")
-    # A container's death ends what is executed in it.
-    assert container.stop() < 5
-
-
-def test_commands_are_executed_over_the_streaming_server(cri: Cri) -> None:
-    container = cri.pod("stream").container("box", *SLEEP)
-    shell = "read x; echo got $x; echo bad >&2; usleep 200000; exit 4"
-    out, err, status = container.stream("sh", "-c", shell, stdin="words\n")
-    assert (out, err) == ("got words\n", "bad\n")
-    assert status["status"] == "Failure"
-    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "4"}]
-    out, err, status = container.stream("sh", "-c", "tty; usleep 200000", tty=True)
-    assert (out, err, status["status"]) == ("/dev/pts/0\r\n", "", "Success")
-
-
-def test_logs(cri: Cri) -> None:
-    pod = cri.pod("logging")
-    script = "echo one; usleep 100000; echo two >&2; usleep 100000; echo -n partial; usleep 200000"
-    done = pod.container("lines", "sh", "-c", script)
-    assert done.ended().get("exit_code", 0) == 0
-    assert done.log() == [("stdout", "one"), ("stderr", "two"), ("stdout", "partial")]
-    # On a terminal both are one.
-    terminal = pod.container("terminal", "sh", "-c", f"tty; {script}", tty=True)
-    terminal.ended()
-    assert [line.strip() for _, line in terminal.log()] == ["/dev/pts/0", "one", "two", "partial"]
-    # A rotated log.
-    ticking = pod.container("ticking", "sh", "-c", "while :; do echo tick; usleep 50000; done")
-    path = Path(pod.config["log_directory"], "ticking.log")
-    wait_for(lambda: path.exists() and path.stat().st_size, "line")
-    path.rename(path.with_suffix(".old"))
-    cri.call("ReopenContainerLog", container_id=ticking.id)
-    wait_for(lambda: path.exists() and path.stat().st_size, "line")
 
 
 def test_containers_are_stopped_with_patience_and_removed(cri: Cri) -> None:
@@ -268,7 +99,7 @@ def test_containers_are_stopped_with_patience_and_removed(cri: Cri) -> None:
     cri.call("PodSandboxStatus", pod_sandbox_id=pod.id, refused="NOT_FOUND")
     assert cri.call("ListContainers").get("containers", []) == []
     assert not cgroups(f"{cri.place.name}/pod-stopping/{pod.id}")
-    assert not cgroups(cgroup_of(lasting))
+    assert not cgroups(lasting.cgroup())
     assert not [*(cri.place.directory / "usual").glob(f"*/{pod.id}")]
 
 
@@ -284,50 +115,6 @@ def test_a_runtime_class_is_a_handler(cri: Cri) -> None:
     assert "none" in refused["details"]
 
 
-def test_an_oom_kill_is_the_reason_of_the_end(cri: Cri) -> None:
-    # The shim begins to watch a moment after the start, and may miss what comes with the end.
-    script = f"usleep 400000; ({DEVOURS}); status=$?; usleep 500000; exit $status"
-    limits = {"memory_limit_in_bytes": str(16 << 20)}
-    container = cri.pod("hungry").container("hungry", "sh", "-c", script, resources=limits)
-    status = container.ended()
-    assert (status["exit_code"], status["reason"]) == (137, "OOMKilled")
-
-
-def test_what_cannot_be_started_says_why(cri: Cri) -> None:
-    pod = cri.pod("failing")
-    container = pod.created("absent", "no-such-program")
-    refused = cri.call("StartContainer", container_id=container.id, refused="UNKNOWN")
-    assert '"no-such-program": executable file not found in $PATH' in refused["details"]
-    status = container.ended()
-    assert (status["exit_code"], status["reason"]) == (128, "StartError")
-    container.remove()
-    # The pod is none the worse for it.
-    assert pod.container("next", *SLEEP).shell("echo on") == "on\n"
-
-
-def test_mounts_and_devices(cri: Cri) -> None:
-    volume = cri.place.directory / "volume"
-    (volume / "sub").mkdir(parents=True)
-    (volume / "note").write_text("of the host\n")
-    container = cri.pod("mounting").container(
-        "box",
-        *SLEEP,
-        mounts=[
-            {"container_path": "/volume", "host_path": str(volume)},
-            {"container_path": "/fixed", "host_path": str(volume), "readonly": True},
-            {"container_path": "/etc/note", "host_path": str(volume / "note"), "readonly": True},
-        ],
-        devices=[{"container_path": "/dev/tuned", "host_path": "/dev/fuse", "permissions": "rwm"}],
-    )
-    out = container.shell(
-        "cat /etc/note; echo x > /volume/made; touch /fixed/no; stat -c %t,%T /dev/tuned; "
-        "head -c 0 /dev/tuned && echo opened"
-    )
-    assert out.startswith("of the host\na,e5\nopened\n")
-    assert "Read-only file system" in out
-    assert (volume / "made").read_text() == "x\n"
-
-
 def test_namespaces_of_the_node(cri: Cri) -> None:
     options = {"namespace_options": {"network": NODE, "pid": NODE, "ipc": NODE}}
     pod = cri.pod("noded", security_context=options, hostname="")
@@ -335,32 +122,16 @@ def test_namespaces_of_the_node(cri: Cri) -> None:
     # The node's network is containerd's.
     assert os.stat(f"/proc/{container.pid()}/ns/net").st_ino == os.stat(cri.place.netns).st_ino
     for kind in ("pid", "ipc", "uts"):
-        assert namespace(container, kind) == os.readlink(f"/proc/self/ns/{kind}")
+        assert container.namespace(kind) == os.readlink(f"/proc/self/ns/{kind}")
     # Its processes are among all those of the node, and still the cgroup's own ones end with it.
     assert container.shell("test $$ != 1 && echo among others") == "among others\n"
     container.shell("sleep 1000 > /dev/null 2>&1 &")
-    pids = [int(pid) for pid in cgroup_file("cgroup.procs", cgroup_of(container)).split()]
+    pids = [int(pid) for pid in cgroup_file("cgroup.procs", container.cgroup()).split()]
     assert len(pids) == 2
     container.stop()
     container.remove()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of all")
     assert Path(f"/proc/{os.getpid()}").exists()
-
-
-def test_a_privileged_container(cri: Cri) -> None:
-    pod = cri.pod("mighty", security_context={"privileged": True})
-    container = pod.container("box", *SLEEP, security={"privileged": True, "namespace_options": {"pid": OWN}})
-    own = status_lines(Path("/proc/self/status").read_text())
-    inside = status_lines(container.shell("cat /proc/self/status | grep -E '^(Cap|Seccomp:)'"))
-    # All that containerd has.
-    assert inside["CapEff"] == own["CapEff"]
-    assert inside["Seccomp"] == "0"
-    out = container.shell("mount -t tmpfs none /tmp && echo mounted; test -e /dev/fuse && echo fuse")
-    assert out == "mounted\nfuse\n"
-    # Neither masked nor read-only.
-    mounts = container.shell("cut -d' ' -f2,4 /proc/mounts | grep -E '^/(proc|sys)' | cut -d, -f1 | sort")
-    assert "/proc rw" in mounts
-    assert "/proc/kcore" not in mounts
 
 
 def test_sysctls_of_a_pod(cri: Cri) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import Containerd
 from machine import CGROUPS, cgroups, wait_for
-from test_containerd_run import DEVOURS, IMAGE, pid_of
+from tasks import DEVOURS, IMAGE, pid_of
 
 # What ctr prints of processes and times is new each time.
 NUMBERS = r"[ \d]+"

@@ -7,10 +7,10 @@ import pytest
 from engine import Containerd, Runtime
 from footprint import Footprint
 from load import Rates, side_by_side
+from tasks import IMAGE
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time
 
-IMAGE = "docker.io/library/busybox:latest"
 WHAT = "ctr run --rm, one after the other"
 ROUNDS = 25
 IN_ROUND = {"pyrunc": 4, "runc": 1}

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from look import status_fields
 from machine import CGROUPS
 from podman import Podman
 
@@ -18,11 +19,6 @@ NOTIFY = (
     "there = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
     r'there.sendto(b"STATUS=serving\\nREADY=1", os.environ["NOTIFY_SOCKET"])'
 )
-
-
-def status(text: str) -> dict[str, str]:
-    """The fields of /proc/self/status."""
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
 
 
 def limit(name: str, v1: str, v2: str, container: str, place: str) -> str:
@@ -183,13 +179,13 @@ def test_mounts_go_between_host_and_container(podman: Podman) -> None:
 def test_capabilities(podman: Podman) -> None:
     show = ["busybox", "cat", "/proc/self/status"]
     lines = r"(?m)^(?!Cap|Seccomp|NoNew|Groups|Uid|Gid).*$"
-    fields = status(podman("run", "--rm", *show, ignore=lines).out)
+    fields = status_fields(podman("run", "--rm", *show, ignore=lines).out)
     assert int(fields["CapEff"], 16) >> 0 & 1 and not int(fields["CapEff"], 16) >> 12 & 1
     assert fields["Seccomp"] == "2"
     flags = ["--cap-drop", "all", "--cap-add", "net_admin,sys_time"]
-    fields = status(podman("run", "--rm", *flags, *show, ignore=lines).out)
+    fields = status_fields(podman("run", "--rm", *flags, *show, ignore=lines).out)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 1 << 12 | 1 << 25
-    fields = status(podman("run", "--rm", "-u", "bob", *flags, *show, ignore=lines).out)
+    fields = status_fields(podman("run", "--rm", "-u", "bob", *flags, *show, ignore=lines).out)
     # As podman has it: what is asked for by name is the user's too.
     assert int(fields["CapEff"], 16) == int(fields["CapAmb"], 16) == 1 << 12 | 1 << 25
 

@@ -18,7 +18,7 @@ DOCUMENT = ROOT / "docs/engines.md"
 TESTS = ROOT / "tests/engines"
 
 # The second word of a module's name, and what it is for readers.
-ENGINES = {"docker": "Docker", "containerd": "containerd", "cri": "CRI", "podman": "Podman"}
+ENGINES = {"docker": "Docker", "containerd": "containerd", "podman": "Podman"}
 
 
 def title(module: str) -> str:
