@@ -263,9 +263,10 @@ def _mounts() -> list[tuple[str, str]]:
 def home(uid: int, rootfs: str) -> str:
     """A user's home directory in the root file system's /etc/passwd, "" if that does not tell.
 
-    The file is the image's: symbolic links are not followed, and only a regular file is read.
+    The file is the image's: symbolic links are not followed, and only a regular file is opened. No list
+    of devices binds the runtime, and some act on being opened: a watchdog, a tape.
     """
-    flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+    flags = _O_PATH | posix.O_NOFOLLOW
     text = b""
     opened: list[int] = []
     try:
@@ -273,7 +274,9 @@ def home(uid: int, rootfs: str) -> str:
         opened.append(posix.open("etc", flags | posix.O_DIRECTORY, dir_fd=opened[0]))
         opened.append(posix.open("passwd", flags, dir_fd=opened[1]))
         if posix.fstat(opened[2]).st_mode & S_IFMT == S_IFREG:
-            text = posix.read(opened[2], _MAX_PASSWD)
+            # The very file that was looked at (proc_pid_fd(5)).
+            opened.append(posix.open(f"/proc/self/fd/{opened[2]}", posix.O_RDONLY | posix.O_CLOEXEC))
+            text = posix.read(opened[3], _MAX_PASSWD)
     except OSError:
         return ""
     finally:

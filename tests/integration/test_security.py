@@ -7,6 +7,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Box, FdSocket, wait_for
@@ -313,6 +314,22 @@ def test_exec_is_not_fooled_by_a_process_that_swaps_the_root(box: Box) -> None:
     box.script("mkdir -p /tmp/fake/bin; while :; do usleep 100000; done")
     box.run("-d").ok()
     assert box.exec("/bin/echo", "real").ok().out == "real\n"
+
+
+@pytest.mark.parametrize("pointer", ["/process/user/uid", "/process/user/gid", "/linux/devices/0/uid"])
+def test_an_id_that_the_kernel_takes_for_leave_it_as_it_is_is_refused(box: Box, pointer: str) -> None:
+    """setresuid(2) and chown(2): -1. The process would stay the host's root."""
+    box.linux["devices"] = [{"path": "/dev/fifo", "type": "p"}]
+    place: Any = box.config
+    *parents, last = pointer[1:].split("/")
+    for key in parents:
+        place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+    place[last] = 2**32 - 1
+    box.args("/bin/id")
+    result = box.run()
+    assert "uid=0" not in result.out
+    result.failed(pointer)
+    box.clean()
 
 
 def test_a_fork_bomb_at_delete_is_ended(box: Box) -> None:

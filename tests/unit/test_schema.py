@@ -42,6 +42,8 @@ STRICTER = [
     ("/process/oomScoreAdj", "minimum|maximum", "proc(5): the kernel refuses other values"),
     ("/process/rlimits/.*/type", "enum", "config.md: an error for names that no limit has"),
     ("/process/execCPUAffinity/.*", "pattern", "$ of the official pattern admits a line's end"),
+    ("/process/user/(uid|gid|additionalGids/.*)", "maximum", "setresuid(2), setgroups(2): -1 is no id"),
+    ("/linux/devices/.*/(uid|gid)", "maximum", "chown(2): -1 leaves the owner as it is"),
     ("/hooks/.*/path", "pattern", "config.md: it must be absolute"),
     ("/annotations", "minLength", "config.md: keys must not be an empty string"),
     ("/linux/namespaces/.*/path", "pattern", "config-linux.md: it must be absolute"),
