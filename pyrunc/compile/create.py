@@ -38,7 +38,8 @@ def compile_create(config: "dict[str, Any]", facts: "Facts", request: "Request")
     _inherit(b, config, process, facts, request)
     trees, tree = _stage_1(b, config, facts, request, spaces)
     b.phase = "session"
-    b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # Once more where a user namespace was joined: a change of ids sets what fs.suid_dumpable says (proc(5)).
+    namespaces.hide(b)
     b.step("setsid")
     if request.new_keyring:
         join_keyring(b, request)
@@ -120,7 +121,11 @@ def _stage_1(
     take_trees = own_user and spaces.own(f.CLONE_NEWNS)
     joins_user = any(flag == f.CLONE_NEWUSER for flag, _, _ in spaces.joined)
     b.phase = "join"
-    if not joins_user:
+    offsets = namespaces.open_offsets(b, spaces, config)
+    if joins_user:
+        # From there on its processes have all capabilities over this one.
+        namespaces.hide(b)
+    else:
         namespaces.join(b, spaces)
         b.phase = "user"
     if take_trees and facts.copies_mounts:
@@ -131,7 +136,7 @@ def _stage_1(
         namespaces.join(b, spaces)
         b.phase = "user"
     namespaces.new_user(b, spaces)
-    namespaces.new_time(b, spaces, config)
+    namespaces.new_time(b, spaces, config, offsets)
     b.phase = "clone"
     new = spaces.new & ~(f.CLONE_NEWUSER | f.CLONE_NEWTIME)
     # The root of a new cgroup namespace is where its first process is when it asks for it; and the

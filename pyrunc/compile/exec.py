@@ -10,7 +10,7 @@ from errno import ENXIO
 from pyrunc.compile import kernel
 from pyrunc.compile.cgroups import join_record
 from pyrunc.compile.create import join_keyring
-from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces, become_root
+from pyrunc.compile.namespaces import CLONE_FLAGS, Namespaces, become_root, hide
 from pyrunc.compile.process import (
     all_cpus,
     before_user_namespace,
@@ -48,12 +48,12 @@ def compile_exec(
     for namespace in config.get("linux", {}).get("namespaces") or ():
         flags |= CLONE_FLAGS[namespace["type"]]
     b.phase = "join"
-    # Once in the container's PID namespace, this process can be seen from inside; its memory and
-    # descriptors cannot (prctl(2), PR_SET_DUMPABLE).
-    b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
     b.step("umask", 0)
     kernel.compile_oom_score(b, process)
     label(b, process, facts, request)
+    # Once in the container's PID namespace, this process can be seen from inside. What it has to write to
+    # its own files in /proc is written: they are root's from here on.
+    hide(b)
     affinity = process.get("execCPUAffinity") or {}
     pinned = affinity.get("initial") or affinity.get("final")
     if pinned:

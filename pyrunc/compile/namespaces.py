@@ -126,12 +126,20 @@ def join(b: Builder, namespaces: Namespaces) -> None:
     b.origin = ""
 
 
+def hide(b: Builder) -> None:
+    """Keeps this process from being traced, and its memory, root and descriptors from being reached
+    through /proc (prctl(2), PR_SET_DUMPABLE): without the host's capabilities, which processes of a user
+    namespace that is joined do not have (ptrace(2), "Ptrace access mode checking")."""
+    b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def show(path: str, pointer: str) -> "Program":
     """A program that joins a user namespace and waits, so that the runtime can read its mappings."""
     b = Builder()
     b.inherit("report")
     b.inherit("command")
     b.phase, b.origin = "join", pointer
+    hide(b)
     fd = b.openat2(f.AT_FDCWD, path, f.O_RDONLY, resolve=0, name=path)
     b.step("setns", fd, f.CLONE_NEWUSER)
     b.close(fd)
@@ -162,22 +170,31 @@ def new_user(b: Builder, namespaces: Namespaces) -> None:
         b.origin = ""
 
 
-def new_time(b: Builder, namespaces: Namespaces, config: "dict[str, Any]") -> None:
+def open_offsets(b: Builder, namespaces: Namespaces, config: "dict[str, Any]") -> Slot | None:
+    """The file for the offsets of a new time namespace, if there are any: to be opened before `hide`, after
+    which it is root's."""
+    if not namespaces.new & f.CLONE_NEWTIME or not config["linux"].get("timeOffsets"):
+        return None
+    b.origin = "/linux/timeOffsets"
+    fd = b.openat2(f.AT_FDCWD, "/proc/self/timens_offsets", f.O_WRONLY, resolve=0, name="timens_offsets")
+    b.expect_filesystem(fd, f.PROC_SUPER_MAGIC, EPERM, "/proc is not a proc file system")
+    b.origin = ""
+    return fd
+
+
+def new_time(b: Builder, namespaces: Namespaces, config: "dict[str, Any]", offsets: Slot | None) -> None:
     """A new time namespace, whose offsets can be written only before a process is in it."""
     if not namespaces.new & f.CLONE_NEWTIME:
         return
     b.origin = "/linux/timeOffsets"
     b.step("unshare", f.CLONE_NEWTIME)
-    offsets = config["linux"].get("timeOffsets")
-    if offsets:
+    if offsets is not None:
         text = "".join(
             f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
-            for clock, offset in offsets.items()
+            for clock, offset in config["linux"]["timeOffsets"].items()
         )
-        fd = b.openat2(f.AT_FDCWD, "/proc/self/timens_offsets", f.O_WRONLY, resolve=0, name="timens_offsets")
-        b.expect_filesystem(fd, f.PROC_SUPER_MAGIC, EPERM, "/proc is not a proc file system")
-        b.write(fd, text)
-        b.close(fd)
+        b.write(offsets, text)
+        b.close(offsets)
     b.origin = ""
 
 

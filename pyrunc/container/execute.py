@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # What a process object that lacks it has from the container's own process, as with runc: confinement and
 # limits must not end where somebody forgot to repeat them.
 _SHARED = ("apparmorProfile", "execCPUAffinity", "ioPriority", "rlimits", "scheduler", "selinuxLabel")
+# The same, where 0 is a value: else it would have that of the runtime's caller, which an engine lowers.
+_SCORE = "oomScoreAdj"
 
 
 def execute(
@@ -48,6 +50,8 @@ def execute(
         else:
             own = config["process"]
             process.update({key: own[key] for key in _SHARED if key in own and not process.get(key)})
+            if _SCORE in own:
+                process.setdefault(_SCORE, own[_SCORE])
         if apparmor:
             process["apparmorProfile"] = apparmor
         if process_label:

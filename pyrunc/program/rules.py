@@ -211,6 +211,8 @@ def _setns(walk: Walk, step: Step) -> None:
     flags: Any = step.args[1]
     if not flags:
         walk.bad("the kind of the namespace has to be named, so that the kernel checks it")
+    if flags & f.CLONE_NEWUSER and not walk.hidden:
+        walk.bad("processes of the user namespace could trace this one; prctl(PR_SET_DUMPABLE, 0) comes first")
     if flags & f.CLONE_NEWNS and not walk.has_pivot:
         block = walk.blocks[-1] if walk.blocks else None
         if walk.certain(step):
@@ -256,8 +258,11 @@ def _capset(walk: Walk, step: Step) -> None:
 
 
 def _prctl(walk: Walk, step: Step) -> None:
-    if step.args[0] == f.PR_SET_NO_NEW_PRIVS and walk.certain(step):
-        walk.no_new_privs = True
+    if walk.certain(step):
+        if step.args[0] == f.PR_SET_NO_NEW_PRIVS:
+            walk.no_new_privs = True
+        elif step.args[0] == f.PR_SET_DUMPABLE:
+            walk.hidden = step.args[1] == 0
     status(walk, step)
 
 

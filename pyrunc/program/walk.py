@@ -58,7 +58,7 @@ class Walk:
 
     __slots__ = (
         "admin", "attached", "blocks", "capset", "close_range", "credentials", "cwd", "cwd_proven",
-        "detached", "end", "entering", "executed", "filter", "has_chroot", "has_pivot", "holder",
+        "detached", "end", "entering", "executed", "filter", "has_chroot", "has_pivot", "hidden", "holder",
         "identified", "index", "lineage", "mapped", "no_new_privs", "pivot", "program", "scratch", "state",
         "step", "stopped", "waited",
     )
@@ -88,6 +88,7 @@ class Walk:
         self.mapped: set[int] = set()  # id() of the structures that hold a user namespace
         self.credentials = -1
         self.identified = False
+        self.hidden = False  # it cannot be traced any more
         self.capset = -1
         self.admin = True
         self.no_new_privs = False

@@ -163,6 +163,18 @@ def test_exec_process_file(box: Box) -> None:
     assert status["CapEff"] == "0000000000000000"
 
 
+@pytest.mark.shows("/process/oomScoreAdj")
+def test_exec_takes_the_container_s_oom_score_where_the_process_file_has_none(box: Box) -> None:
+    """Else it would have the score of the engine, which is protected from the OOM killer."""
+    box.process["oomScoreAdj"] = 345
+    box.sleeping()
+    args = ["/bin/cat", "/proc/self/oom_score_adj"]
+    fields: dict[str, object] = {"args": args}
+    del box.process["oomScoreAdj"]
+    result = box.verb("exec", "--process", process_file(box, **fields), box.id).ok()
+    assert result.out == "345\n"
+
+
 @pytest.mark.beyond_runc("takes the container's umask")
 def test_exec_takes_the_umask_of_the_process_file(box: Box) -> None:
     box.sleeping()

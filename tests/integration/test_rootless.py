@@ -221,6 +221,27 @@ def test_exec_with_a_terminal(nobody: Own) -> None:
     terminal.close()
 
 
+@pytest.mark.shows("/process/oomScoreAdj")
+def test_exec_has_the_score_of_the_oom_killer_that_the_process_has(nobody: Own) -> None:
+    nobody.box.process["oomScoreAdj"] = 567
+    nobody.sleeping()
+    assert nobody.exec("/bin/cat", "/proc/self/oom_score_adj").ok().out == "567\n"
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_clocks_of_a_new_time_namespace_are_the_user_s_to_shift(nobody: Own, joined: bool) -> None:
+    box = nobody.box
+    if joined:
+        pid = nobody.sleeping()
+        box.id += "-joins"
+        box.ids.add(box.id)
+        box.add_namespace("user", f"/proc/{pid}/ns/user")
+        box.add_namespace("pid", f"/proc/{pid}/ns/pid")
+    box.add_namespace("time")
+    box.linux["timeOffsets"] = {"boottime": {"secs": 10**9}}
+    assert float(nobody.sh("cat /proc/uptime").split()[0]) > 10**9
+
+
 def test_processes_that_cannot_be_told_apart_are_an_error_not_an_empty_list(nobody: Own) -> None:
     box = nobody.box
     nobody.sleeping()

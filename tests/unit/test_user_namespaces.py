@@ -101,7 +101,7 @@ def test_a_new_user_namespace_needs_both_mappings(key: str) -> None:
 def test_the_program_that_shows_a_namespace_passes_verify() -> None:
     program = show("/run/userns/x", "/linux/namespaces/1/path")
     verify(program)
-    assert calls(program) == ["openat2", "setns", "close", "sync"]
+    assert calls(program) == ["prctl", "openat2", "setns", "close", "sync"]
 
 
 @pytest.mark.parametrize(

@@ -760,6 +760,7 @@ def joining(flags: int) -> Program:
     cgroup = host(b, "/sys/fs/cgroup/x/cgroup.procs")
     b.write(cgroup, "0")
     b.close(cgroup)
+    b.step("prctl", f.PR_SET_DUMPABLE, 0, 0, 0, 0)
     b.step("setns", b.inherit("pidfd"), flags)
     b.clone(0)
     prove_cwd(b)
@@ -780,6 +781,16 @@ def test_who_a_process_was_before_its_clone_is_not_its_user() -> None:
     verify(program)
     del program.steps[find(program, "setresuid", 1)]
     refused(program, "user is never set")
+
+
+def test_who_joins_a_user_namespace_cannot_be_traced_from_it() -> None:
+    program = joining(f.CLONE_NEWNS | f.CLONE_NEWUSER)
+    hiding = program.steps[find(program, "prctl")]
+    hiding.args = (f.PR_SET_DUMPABLE, 1, 0, 0, 0)
+    refused(program, "could trace this one")
+    hiding.args = (f.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    program.steps.insert(find(program, "setns") + 1, program.steps.pop(find(program, "prctl")))
+    refused(program, "could trace this one")
 
 
 def test_a_mount_namespace_joined_on_the_second_try_counts() -> None:
