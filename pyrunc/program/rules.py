@@ -212,7 +212,7 @@ def _setns(walk: Walk, step: Step) -> None:
     if not flags:
         walk.bad("the kind of the namespace has to be named, so that the kernel checks it")
     if flags & f.CLONE_NEWUSER and not walk.hidden:
-        walk.bad("processes of the user namespace could trace this one; prctl(PR_SET_DUMPABLE, 0) comes first")
+        walk.bad("others in the namespace could trace this one; prctl(PR_SET_DUMPABLE, 0) comes first")
     if flags & f.CLONE_NEWNS and not walk.has_pivot:
         block = walk.blocks[-1] if walk.blocks else None
         if walk.certain(step):
