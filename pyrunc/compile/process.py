@@ -130,15 +130,18 @@ def own_null(b: Builder, config: "dict[str, Any]", process: "dict[str, Any]", fa
     stream = _STREAMS[facts.null_stdio[0]]
     note = f"{stream} is the host's /dev/null; the process gets the container's instead, or give it a pipe"
     # What the configuration binds to /dev may have none.
+    sure = needs_dev(config)
     null = b.openat2(
         f.AT_FDCWD, "/dev/null", f.O_RDWR | f.O_NOCTTY, resolve=f.RESOLVE_NO_SYMLINKS, name="null",
-        tolerate=() if needs_dev(config) else (ENOENT,), note=note,
+        tolerate=() if sure else (ENOENT,), note=note,
     )
-    with b.if_ok(null):
-        b.expect_device(null, f.S_IFCHR, 1, 3, ENODEV, f"{note}: the container's is no null device")
-        for number in facts.null_stdio:
-            b.step("dup3", null, number, 0)
-        b.close(null)
+    there = None if sure else b.if_ok(null)
+    b.expect_device(null, f.S_IFCHR, 1, 3, ENODEV, f"{note}: the container's is no null device")
+    for number in facts.null_stdio:
+        b.step("dup3", null, number, 0)
+    b.close(null)
+    if there is not None:
+        there.end()
 
 
 def own_stdio(b: Builder, process: "dict[str, Any]") -> None:

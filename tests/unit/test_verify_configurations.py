@@ -51,6 +51,17 @@ def program_of(
     return compile_create(config, facts, Request("test", "/b", wait=wait, pivot=pivot))
 
 
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_program_in_path_is_found_where_standard_input_is_the_host_s_null_device(mounted: bool) -> None:
+    config = default(cgroup_v2=False)
+    config["process"] |= {"terminal": False, "args": ["sh"]}
+    if not mounted:
+        config["mounts"].append({"destination": "/dev", "type": "bind", "source": "/srv", "options": ["bind"]})
+    facts = Facts("/b/rootfs", sources=SOURCES, layout=LAYOUTS[0], null_stdio=(0,))
+    facts.cgroups = plan(config, LAYOUTS[0], "test")
+    verify(compile_create(config, facts, Request("test", "/b", wait=True)))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize("pivot", [True, False])
