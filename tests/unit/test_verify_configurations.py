@@ -56,7 +56,7 @@ def test_a_program_in_path_is_found_where_standard_input_is_the_host_s_null_devi
     config = default(cgroup_v2=False)
     config["process"] |= {"terminal": False, "args": ["sh"]}
     if not mounted:
-        config["mounts"].append({"destination": "/dev", "type": "bind", "source": "/srv", "options": ["bind"]})
+        config["mounts"] += [{"destination": "/dev", "source": "/srv", "options": ["bind"]}]
     facts = Facts("/b/rootfs", sources=SOURCES, layout=LAYOUTS[0], null_stdio=(0,))
     facts.cgroups = plan(config, LAYOUTS[0], "test")
     verify(compile_create(config, facts, Request("test", "/b", wait=True)))
