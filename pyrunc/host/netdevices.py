@@ -65,7 +65,13 @@ class Devices:
         self._inside: Any = None
         self._outside: Any = None
         try:
-            self._container = posix.open(f"/proc/{pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+            try:
+                self._container = posix.open(f"/proc/{pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+            except FileNotFoundError:
+                raise Error(
+                    "the container's process was ended before its network devices had been moved",
+                    pointer="/linux/netDevices",
+                ) from None
             self._host = posix.open("/proc/self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
             if posix.fstat(self._container).st_ino == posix.fstat(self._host).st_ino:
                 raise Error(

@@ -272,7 +272,8 @@ def test_a_virtual_device_ends_with_the_container_s_namespace(box: Box, host: Ho
     box.script("exit 0")
     box.save()
     box.spawn("run", "--bundle", str(box.bundle), box.id)
-    wait_for(lambda: not host.names(), "end of the container's network namespace")
+    # Loading pyroute2 takes an emulated machine long.
+    wait_for(lambda: not host.names(), "end of the container's network namespace", timeout=60)
 
 
 def test_a_created_container_has_the_device_and_takes_it_along_when_deleted(box: Box, host: Host) -> None:

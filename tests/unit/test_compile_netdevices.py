@@ -10,6 +10,7 @@ from pyrunc.compile.facts import Facts, Request
 from pyrunc.compile.netdevices import wanted
 from pyrunc.compile.syncs import SYNC_NET_DEVICE
 from pyrunc.errors import Error
+from pyrunc.host.netdevices import Devices
 from pyrunc.program.model import Program, Step
 
 
@@ -84,3 +85,10 @@ def test_devices_need_a_network_namespace_and_root() -> None:
 def test_without_devices_the_runtime_is_not_asked() -> None:
     assert not [step for step in compiled(None).steps if is_move(step)]
     assert not [step for step in compiled({}).steps if is_move(step)]
+
+
+def test_a_container_killed_before_its_devices_are_there_is_told_of() -> None:
+    pytest.importorskip("pyroute2")
+    beyond_all = 1 << 22  # PID_MAX_LIMIT
+    with pytest.raises(Error, match="process was ended"):
+        Devices(beyond_all, {"linux": {"netDevices": {"eth0": {}}}})
