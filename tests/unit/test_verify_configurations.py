@@ -44,7 +44,7 @@ def program_of(
     facts = Facts(
         "/b/rootfs", sources=SOURCES, links={"/srv/link": "file"}, layout=layout,
         filter=FILTER if filtered else None, rootless=rootless,
-        proc_mounts=["/proc", "/sys"], listen_fds=2,
+        proc_mounts=["/proc", "/sys"], listen_fds=2, null_stdio=(0, 2),
     )  # fmt: skip
     if not rootless:
         facts.cgroups = plan(config, layout, "test")
@@ -260,7 +260,7 @@ def test_the_program_of_any_exec_passes(
     linux: dict[str, Any] = {"namespaces": namespaces}
     if filtered:
         linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
-    facts = Facts("/b/rootfs", filter=FILTER if filtered else None)
+    facts = Facts("/b/rootfs", filter=FILTER if filtered else None, null_stdio=(0, 2))
     cgroups = {"driver": "cgroupfs", "directories": {"": "/sys/fs/cgroup/test"}} if grouped else None
     verify(compile_exec({"linux": linux}, process, facts, Request("test", "/b", wait=False), cgroups, []))
 
