@@ -186,6 +186,8 @@ class RootlessPodman(Podman):
     user = "pyrunc-tester"
     #: The user's and its group's number, and the first of its 65536 subordinate ones.
     uid, first = 64777, 4_000_000
+    #: A group that the user is in besides.
+    team = 64778
 
     def start(self) -> None:
         # As logind makes it; podman refuses longer paths.
@@ -215,7 +217,7 @@ class RootlessPodman(Podman):
         super().load(Path(shutil.copy(image, self.place.directory / "copy")))
 
     def become(self) -> list[str]:
-        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", f"--groups={self.team}", "--"]
 
     def command(self) -> list[str]:
         return [*self.inside(), *self.become(), "podman"]

@@ -49,6 +49,19 @@ def test_the_user_s_files_are_a_volume(rootless: RootlessPodman) -> None:
     assert (shared / "file").stat().st_uid == rootless.uid
 
 
+def test_a_group_of_the_user_stays_with_keep_groups(rootless: RootlessPodman) -> None:
+    """Which podman asks of the runtime by an annotation of crun's."""
+    shared = rootless.home / "of-the-team"
+    shared.mkdir()
+    (shared / "file").write_text("of the team\n")
+    os.chown(shared, 0, rootless.team)
+    shared.chmod(0o750)
+    words = ["--network", "none", "-v", f"{shared}:/shared", "busybox", "cat", "/shared/file"]
+    assert "Permission denied" in rootless("run", "--rm", *words, code=1).err
+    ended = rootless("run", "--rm", "--group-add", "keep-groups", *words, code=None)
+    assert (ended.code, ended.out) == ((1, "") if rootless.runtime.name == "runc" else (0, "of the team\n"))
+
+
 def test_the_network_of_slirp4netns_has_published_ports(rootless: RootlessPodman) -> None:
     serve = "echo page >/tmp/page; exec httpd -f -p 80 -h /tmp"
     rootless("run", "-d", "--name", "web", "-p", "8085:80", "busybox", "sh", "-c", serve)

@@ -315,6 +315,23 @@ def test_readiness_is_notified(podman: Podman, mode: str) -> None:
     print(heard)
 
 
+def test_what_hooks_write_goes_where_an_annotation_says(podman: Podman) -> None:
+    """By crun's annotations, which runc does not know."""
+    hooks, written = podman.place.directory / "hooks", podman.place.directory / "written-by-hooks"
+    hooks.mkdir()
+    stages = ["createRuntime", "createContainer", "poststart"]
+    for stage in stages:
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo {stage}; echo {stage} failed >&2"]}
+        description = {"version": "1.0.0", "hook": hook, "when": {"always": True}, "stages": [stage]}
+        (hooks / f"{stage}.json").write_text(json.dumps(description))
+    podman(
+        *["run", "--hooks-dir", str(hooks), "--annotation", f"run.oci.hooks.stdout={written}", "--rm"],
+        *["--network", "none", "busybox", "echo", "from the container"],
+    )
+    lines = written.read_text().splitlines() if written.exists() else []
+    assert lines == ([] if podman.runtime.name == "runc" else stages)
+
+
 def test_a_name_is_taken_over(podman: Podman) -> None:
     podman("run", "-d", "--name", "one", "--stop-timeout", "0", "busybox", "sleep", "100")
     podman("run", "-d", "--name", "one", "busybox", "sleep", "100", code=125)
