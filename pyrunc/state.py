@@ -23,6 +23,9 @@ _DRAFT = "creating.json"
 SOCKET = "start.sock"
 MAX_ID = 1024
 
+# No symbolic link: who can write the root may have put one in a container's place.
+_FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-_.")
 
 
@@ -79,7 +82,7 @@ class Directory:
                     f'"pyrunc delete {id}"'
                 ) from None
             raise _explain(error, f"{root}/{id}", root=True) from None
-        fd = posix.open(id, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=root_fd)
+        fd = posix.open(id, _FLAGS, dir_fd=root_fd)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return cls(root, id, fd, root_fd)
 
@@ -100,10 +103,7 @@ class Directory:
             raise Error(f"cannot open the state directory {root}: {error.strerror}") from None
         while True:
             try:
-                fd = posix.open(
-                    id, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC,
-                    dir_fd=root_fd,
-                )
+                fd = posix.open(id, _FLAGS, dir_fd=root_fd)
             except OSError as error:
                 posix.close(root_fd)
                 if error.errno == ENOENT:
@@ -219,15 +219,30 @@ class Directory:
                     raise _explain(error, self.path) from None
 
     def _remove_directory(self, name: str) -> None:
-        """Removes a directory of files (that of NOTIFY_SOCKET)."""
-        flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        fd = posix.open(name, flags, dir_fd=self.fd)
+        """Removes a directory (that of NOTIFY_SOCKET), whatever the container has put there: what is in
+        one below it comes up to it first, so that no depth is too much."""
+        fd = posix.open(name, _FLAGS, dir_fd=self.fd)
         try:
-            for file in posix.listdir(fd):
-                posix.unlink(file, dir_fd=fd)
+            while names := posix.listdir(fd):
+                for each in names:
+                    try:
+                        posix.unlink(each, dir_fd=fd)
+                    except IsADirectoryError:
+                        _empty(fd, each)
+                        posix.rmdir(each, dir_fd=fd)
         finally:
             posix.close(fd)
         posix.rmdir(name, dir_fd=self.fd)
+
+
+def _empty(above: int, name: str) -> None:
+    """Moves what is in a directory to the one above it, under names of its own."""
+    fd = posix.open(name, _FLAGS, dir_fd=above)
+    try:
+        for each in posix.listdir(fd):
+            posix.rename(each, posix.urandom(8).hex(), src_dir_fd=fd, dst_dir_fd=above)
+    finally:
+        posix.close(fd)
 
 
 def _open_root(root: str, *, make: bool) -> int:
@@ -271,9 +286,13 @@ def write_file(path: str, text: str) -> None:
     try:
         fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
         try:
-            posix.write(fd, text.encode("utf-8", "surrogateescape"))
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
+            try:
+                posix.write(fd, text.encode("utf-8", "surrogateescape"))
+            finally:
+                posix.close(fd)
+            posix.rename(temporary, path)
+        except OSError:
+            posix.unlink(temporary)
+            raise
     except OSError as error:
         raise _explain(error, path) from None

@@ -300,8 +300,8 @@ def join_record(
     """
     directories: dict[str, str] = dict(record["directories"])
     for text in below:
-        names, colon, path = text.rpartition(":")
-        chosen = names.split(",") if colon else list(directories)
+        names, path = split_below(text)
+        chosen = list(directories) if names is None else names.split(",")
         for name in chosen:
             if name not in directories:
                 raise Error(
@@ -318,6 +318,13 @@ def join_record(
         b.sync(SYNC_SCOPE)
         return None
     return _join(b, directories, (), into, None)
+
+
+def split_below(text: str) -> tuple[str | None, str]:
+    """The controllers and the path of a value of `exec --cgroup`; None stands for all controllers."""
+    # The first colon, since no controller has one in its name: the names of cgroups are the container's.
+    names, colon, path = text.partition(":")
+    return (names, path) if colon else (None, text)
 
 
 def _join(

@@ -7,6 +7,7 @@ user namespace, where that is not allowed, the host's nodes are bound instead.
 from errno import EEXIST, ENOENT, ENOTDIR
 
 from pyrunc.compile.mount_options import parse
+from pyrunc.compile.mounting import target
 from pyrunc.compile.namespaces import Namespaces
 from pyrunc.compile.paths import components, ensure_parent, open_or_create
 from pyrunc.errors import Error
@@ -79,10 +80,10 @@ def compile_devices(
         b.note = f"for {device['path']}"
         kind = TYPES[device["type"]]
         _check(device, kind, f"/linux/devices/{i}")
+        major, minor = (0, 0) if kind == f.S_IFIFO else (device["major"], device["minor"])
         _node(
-            b, root, device["path"], kind | device.get("fileMode", 0o666) & 0o7777,
-            device.get("major", 0), device.get("minor", 0), device.get("uid", 0), device.get("gid", 0),
-            bind=bind and kind != f.S_IFIFO,
+            b, root, device["path"], kind | device.get("fileMode", 0o666) & 0o7777, major, minor,
+            device.get("uid", 0), device.get("gid", 0), bind=bind and kind != f.S_IFIFO,
         )
     b.note = ""
     b.origin = ""
@@ -109,7 +110,7 @@ def _node(
     bind: bool, parent: Slot | None = None,
 ) -> None:
     if bind:
-        fd = open_or_create(b, root, path, directory=False)
+        fd = target(b, root, path, directory=False)
         if parent is None:
             _expect_nothing_else(b, fd, path, mode & f.S_IFMT, major, minor)
         tree = b.open_tree(f.AT_FDCWD, path, f.OPEN_TREE_CLONE, path, note=f"the host's {path}")

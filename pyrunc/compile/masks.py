@@ -44,6 +44,13 @@ def compile_masks(
     pointer = "/linux/readonlyPaths" if readonly else "/linux/maskedPaths"
     if not namespaces.own(f.CLONE_NEWNS):
         raise Error("masked and read-only paths need a mount namespace of the container's", pointer=pointer)
+    for key, paths in (("readonlyPaths", readonly), ("maskedPaths", masked)):
+        for i, path in enumerate(paths):
+            if not components(path):
+                raise Error(
+                    "this is the root itself; name what is below it, or set /root/readonly",
+                    pointer=f"/linux/{key}/{i}",
+                )
     for i, path in enumerate(readonly):
         b.origin, b.note = f"/linux/readonlyPaths/{i}", f"for {path}"
         _make_readonly(b, path, root)

@@ -7,8 +7,8 @@ in the container can pass another file off as it (CVE-2025-52565).
 from _struct import Struct
 from errno import ENXIO
 
+from pyrunc.compile.mounting import target
 from pyrunc.compile.mounts import Mounted
-from pyrunc.compile.paths import open_or_create
 from pyrunc.linux import flags as f
 from pyrunc.program.build import Builder
 from pyrunc.program.model import Data, Slot
@@ -75,7 +75,7 @@ def compile_terminal(
     b.close(ptmx)
     b.close(console)
     if console_device:
-        place = open_or_create(b, root, "/dev/console", directory=False)
+        place = target(b, root, "/dev/console", directory=False)
         tree = b.open_tree(tty, "", f.OPEN_TREE_CLONE | f.AT_EMPTY_PATH, "console-device")
         b.move_mount(tree, place)
         b.close(tree)

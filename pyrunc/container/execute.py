@@ -227,9 +227,10 @@ def _facts(
 
 def _enter_scope(init: Init, record: "dict[str, Any]", below: list[str]) -> None:
     """Has the user's systemd move the process, which waits for it."""
+    from pyrunc.compile.cgroups import split_below
     from pyrunc.host.cgroups import systemd
 
-    path = (below or _below(record) or [""])[-1].rpartition(":")[2]
+    _, path = split_below((below or _below(record) or [""])[-1])
     systemd.attach(record["cgroups"], init.pid, path)
     init.answer()
 

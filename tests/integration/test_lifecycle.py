@@ -436,6 +436,15 @@ def test_pid_file_in_a_missing_directory_fails_and_leaves_nothing(box: Box) -> N
     box.clean()
 
 
+@pytest.mark.beyond_runc("leaves its temporary file")
+def test_pid_file_in_place_of_a_directory_fails_and_leaves_nothing(box: Box) -> None:
+    place = box.place / "pids"
+    (place / "box.pid").mkdir(parents=True)
+    box.create("--pid-file", str(place / "box.pid")).failed("box.pid")
+    assert [path.name for path in place.iterdir()] == ["box.pid"]
+    box.clean()
+
+
 def test_pid_file_relative_to_the_callers_directory(box: Box) -> None:
     box.create("--pid-file", "relative.pid").ok()
     assert (box.place / "relative.pid").read_text() == str(box.pid())

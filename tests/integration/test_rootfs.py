@@ -629,7 +629,7 @@ def test_a_configured_device(box: Box) -> None:
             "uid": 12,
             "gid": 34,
         },
-        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
+        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600, "major": 2**40, "minor": -(2**40)},
     ]
     box.linux["resources"]["devices"].append(
         {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rwm"}

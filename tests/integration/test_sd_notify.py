@@ -204,6 +204,16 @@ def test_the_directory_of_the_socket_is_all_that_is_seen(box: Box, systemd: Syst
     assert " ro,nosuid,nodev,noexec" in out
 
 
+def test_what_a_privileged_container_puts_beside_the_socket_does_not_keep_it_from_being_deleted(
+    box: Box, systemd: Systemd
+) -> None:
+    box.capabilities("CAP_SYS_ADMIN")
+    nest = "i=0; while [ $i -lt 50 ]; do mkdir d e; : >f; cd d; i=$((i+1)); done"
+    box.script(f"mount -o remount,rw,bind /run/notify && cd /run/notify && {nest}; echo $i")
+    assert box.run(env=systemd.env).ok().out == "50\n"
+    box.clean()
+
+
 def test_nobody_who_listens_is_a_warning(service: Box) -> None:
     box = service
     for name in ("go", "end"):

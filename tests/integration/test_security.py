@@ -136,6 +136,26 @@ def test_the_console_does_not_follow_a_link_of_the_image(box: Box) -> None:
     assert outside.read_text() == "the host's"
 
 
+@pytest.mark.beyond_runc("1.1.5 mounts over the link's target")
+@pytest.mark.parametrize("name", ["console", "full"])
+def test_nothing_of_dev_is_mounted_over_a_part_of_proc(box: Box, name: str) -> None:
+    """CVE-2025-52565, CVE-2019-16884: /dev/NAME of the image is a link into /proc."""
+    box.mounts[:] = [m for m in box.mounts if m["destination"] in ("/proc", "/sys")]
+    box.mount("/dev/pts", "devpts", "devpts", ["newinstance", "ptmxmode=0666", "mode=0620"])
+    (box.rootfs / "dev" / name).symlink_to("/proc/sys/kernel/ostype")
+    box.linux["maskedPaths"] = []
+    if name == "full":
+        # Where devices are bound instead of made.
+        box.user_namespace()
+        box.run().failed("inside /proc")
+    else:
+        listener = FdSocket(box.place / "c.sock")
+        box.process["terminal"] = True
+        box.create("--console-socket", listener.path).failed("inside /proc")
+        listener.close()
+    box.clean()
+
+
 def test_a_sysctl_is_not_written_through_a_redirected_proc(box: Box) -> None:
     """CVE-2025-52881: a tmpfs or a link in place of /proc/sys redirects the runtime's write."""
     (box.rootfs / "fake").mkdir()
@@ -227,7 +247,12 @@ def test_standard_streams_are_not_the_image_s_dev_null(box: Box, detach: bool) -
     box.mount("/dev", source=str(hostile))
     box.linux["maskedPaths"] = []
     box.script("cat; echo changed")
-    result = box.run(*(["-d"] if detach else [])).ok()
+    flags = ["-d"] if detach else []
+    if not box.is_runc:
+        # Standard input is the host's, in whose place only a device can come.
+        box.run(*flags).failed("/dev/null")
+        assert (box.rootfs / "bait").read_text() == "bait"
+    result = box.run(*flags, input="").ok()
     if detach:
         box.wait_status("stopped")
     assert (box.rootfs / "bait").read_text() == "bait"

@@ -393,6 +393,10 @@ def test_exec_enters_a_cgroup_below_the_containers() -> None:
     opened = steps(b)
     assert "openat2 /sys/fs/cgroup/memory/box/sub/tasks" in opened
     assert "openat2 /sys/fs/cgroup/cpu/box/tasks" in opened
+    # The names of cgroups are the container's to choose.
+    b = Builder()
+    cgroups.join_record(b, cgroups.plan(config(), pure(), "box").record(), [":a:b"])
+    assert "openat2 /sys/fs/cgroup/box/a:b" in steps(b)
     for wrong in ("nosuch:sub", "memory:../other", "../other"):
         with pytest.raises(Error):
             cgroups.join_record(Builder(), record, [wrong])

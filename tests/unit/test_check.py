@@ -61,6 +61,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"linux": {"intelRdt": {"closID": "a/b"}}}, ["/linux/intelRdt/closID"]),
     ({"linux": {"cgroupsPath": "/"}}, ["/linux/cgroupsPath"]),
     (
+        {"linux": {"readonlyPaths": ["/a", "/"], "maskedPaths": ["/..", "/a"]}},
+        ["/linux/maskedPaths/0", "/linux/readonlyPaths/1"],
+    ),
+    (
         {"linux": {"devices": [
             {"path": "/", "type": "p"},
             {"path": "/dev/a", "type": "c", "major": 4096, "minor": 3},
