@@ -155,9 +155,9 @@ def _expect_nothing_else(b: Builder, fd: Slot, path: str, kind: int, major: int,
 
 def _links(b: Builder, dev: Slot, facts: "Facts") -> None:
     made = b.slot("made")
-    for target, name in LINKS:
+    for goal, name in LINKS:
         b.note = f"for /dev/{name}"
-        b.step("symlinkat", target, dev, name, tolerate=(EEXIST,), out=made)
+        b.step("symlinkat", goal, dev, name, tolerate=(EEXIST,), out=made)
     if facts.kcore:
         b.note = "for /dev/core"
         b.step("symlinkat", "/proc/kcore", dev, "core", tolerate=(EEXIST,), out=made)
