@@ -6,7 +6,7 @@ _pyrunc_ids() {
 
 _pyrunc() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verb= word valued="--log --log-format --root --rootless" first= index
+    local verb= word valued="--log --log-format --root --cgroup-manager --rootless" first= index
     local -a root=()
     COMPREPLY=()
     # The verb is the first word that is neither a flag nor a flag's value; so is an argument after it.
@@ -40,9 +40,10 @@ _pyrunc() {
         --log) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --log-format) COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         --root) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        --cgroup-manager) COMPREPLY=($(compgen -W "cgroupfs systemd disabled" -- "$cur")); return ;;
         --rootless) COMPREPLY=($(compgen -W "auto true false" -- "$cur")); return ;;
         esac
-        COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state update validate help --debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v" -- "$cur"))
+        COMPREPLY=($(compgen -W "create delete events exec features kill list pause plan ps resume run spec start state update validate help --debug --log --log-format --root --systemd-cgroup --cgroup-manager --rootless --help -h --version -v" -- "$cur"))
         return
     fi
     case $verb in

@@ -10,7 +10,7 @@ function __pyrunc_verb --argument-names wanted
     for word in (commandline -opc)[2..]
         if test $value = 1
             set value 0
-        else if contains -- $word --log --log-format --root --rootless
+        else if contains -- $word --log --log-format --root --cgroup-manager --rootless
             set value 1
         else if not string match -q -- '-*' $word
             test -z "$wanted" -o "$wanted" = $word
@@ -26,6 +26,7 @@ complete -c pyrunc -n 'not __pyrunc_verb' -l log -r -F -d 'append log records to
 complete -c pyrunc -n 'not __pyrunc_verb' -l log-format -x -a 'text json' -d 'how log records are written'
 complete -c pyrunc -n 'not __pyrunc_verb' -l root -x -a '(__fish_complete_directories)' -d 'where the state of containers is kept (default: /run/pyrunc, or $XDG_RUNTIME_DIR/pyrunc for an ordinary user)'
 complete -c pyrunc -n 'not __pyrunc_verb' -l systemd-cgroup -d 'have systemd make the cgroups: a container is a scope, named by cgroupsPath as SLICE:PREFIX:NAME'
+complete -c pyrunc -n 'not __pyrunc_verb' -l cgroup-manager -x -a 'cgroupfs systemd disabled' -d 'who makes the cgroups: pyrunc (cgroupfs, the default), systemd (as --systemd-cgroup), or nobody (disabled: a container stays in the caller\'s)'
 complete -c pyrunc -n 'not __pyrunc_verb' -l rootless -x -a 'auto true false' -d 'go on where cgroups may not be changed'
 complete -c pyrunc -n 'not __pyrunc_verb' -l help -s h -d 'show this help'
 complete -c pyrunc -n 'not __pyrunc_verb' -l version -s v -d 'print the version of pyrunc and of the specification'

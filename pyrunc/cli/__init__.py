@@ -62,7 +62,10 @@ def runtime(common: "dict[str, Any]") -> "Runtime":
 
     rootless = {"auto": None, "true": True, "false": False}[common["rootless"]]
     root = absolute(common["root"]) if common["root"] else default_root()
-    return Runtime(root, systemd_cgroup=common["systemd_cgroup"], rootless=rootless, debug=common["debug"])
+    manager = common["cgroup_manager"] or ("systemd" if common["systemd_cgroup"] else "cgroupfs")
+    if common["systemd_cgroup"] and manager != "systemd":
+        raise parser.UsageError(f"--systemd-cgroup contradicts --cgroup-manager {manager}; give one of them")
+    return Runtime(root, cgroup_manager=manager, rootless=rootless, debug=common["debug"])
 
 
 def default_root() -> str:

@@ -1,8 +1,9 @@
 """The verbs and flags of the command line, as one table.
 
 The parser, the help texts, the manual page and the shell completions are all made from `VERBS` and
-`GLOBAL`. Names, short forms and defaults are runc's; `validate`, `plan` and `spec --rootfs` are
-pyrunc's own. Nothing here has an effect, and nothing is imported: every verb pays for this module.
+`GLOBAL`. Names, short forms and defaults are runc's, `--cgroup-manager` is crun's; `validate`, `plan` and
+`spec --rootfs` are pyrunc's own. Nothing here has an effect, and nothing is imported: every verb pays for
+this module.
 """
 
 TYPE_CHECKING = False
@@ -102,6 +103,16 @@ GLOBAL = (
         "",
         False,
         "have systemd make the cgroups: a container is a scope, named by cgroupsPath as SLICE:PREFIX:NAME",
+    ),
+    Option(
+        "cgroup-manager",
+        "",
+        TEXT,
+        "MANAGER",
+        "",
+        "who makes the cgroups: pyrunc (cgroupfs, the default), systemd (as --systemd-cgroup), or nobody "
+        "(disabled: a container stays in the caller's)",
+        ("cgroupfs", "systemd", "disabled"),
     ),
     Option(
         "rootless",

@@ -39,12 +39,13 @@ class Plan:
     owner        host uid that the v2 cgroup is delegated to
     delegated    cgroup below the container's that its process is moved to, "" for none (see `delegation`)
     asked        pointer of the first key that needs cgroups at all, "" if there is none
+    disabled     there are to be no cgroups, nor, if unrestricted, what the device rules ask for
     unit         the scope that the container is, where systemd makes the cgroups; or None
     """
 
     __slots__ = (
-        "asked", "delegated", "device_program", "devices", "directories", "inherit", "late", "owner",
-        "parents", "rootless", "settings", "unit",
+        "asked", "delegated", "device_program", "devices", "directories", "disabled", "inherit", "late",
+        "owner", "parents", "rootless", "settings", "unit", "unrestricted",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -58,6 +59,8 @@ class Plan:
         self.owner: int | None = None
         self.delegated = ""
         self.asked = settings.asked
+        self.disabled = False
+        self.unrestricted = False
         self.rootless = False
         self.unit: Unit | None = None
 
@@ -69,7 +72,7 @@ class Plan:
         """What the state file keeps; every later function of `host.cgroups` works from it."""
         directories = dict(self.directories)
         if self.unit is None:
-            return {"driver": "cgroupfs", "directories": directories}
+            return {"driver": "disabled" if self.disabled else "cgroupfs", "directories": directories}
         return {
             "driver": "systemd", "directories": directories, "unit": self.unit.name, "user": self.unit.user,
             "collected": self.unit.collected,
@@ -78,9 +81,10 @@ class Plan:
 
 def plan(
     config: "dict[str, Any]", layout: Layout, container_id: str, *, rootless: bool = False,
-    unit: "Unit | None" = None,
+    unit: "Unit | None" = None, disabled: bool = False,
 ) -> Plan:
-    """The plan for a configuration, whose cgroups are the unit's where there is one (--systemd-cgroup).
+    """The plan for a configuration, whose cgroups are the unit's where there is one (--systemd-cgroup);
+    disabled means that there are to be none.
 
     Raises Error for what the layout cannot express.
     """
@@ -93,6 +97,11 @@ def plan(
     else:
         result = Plan(Settings(layout, "/linux/resources"))
     result.rootless = rootless
+    if disabled:
+        from pyrunc.compile import no_cgroup
+
+        no_cgroup.settle(result, config)
+        return result
     if unit is None:
         _directories(result, layout, linux.get("cgroupsPath") or "", container_id)
     else:
@@ -266,6 +275,10 @@ def join(b: Builder, plan: Plan, *, into: bool = True) -> Slot | None:
     child there, without the grace period of a move. Stage 1 still needs the uid that owns the
     cgroup when it clones, so that `into` has to be false where it takes another before.
     """
+    if plan.disabled:
+        from pyrunc.compile import no_cgroup
+
+        no_cgroup.warn(b, plan)
     b.origin = "/linux/cgroupsPath"
     directory = _join(b, plan.directories, plan.late, into, plan.device_program)
     b.origin = ""
@@ -300,6 +313,8 @@ def join_record(
     """
     directories: dict[str, str] = dict(record["directories"])
     for text in below:
+        if not directories:
+            raise Error(f"--cgroup {text}: the container has no cgroup")
         names, path = split_below(text)
         chosen = list(directories) if names is None else names.split(",")
         for name in chosen:

@@ -24,16 +24,17 @@ class Runtime:
     """What the global flags say.
 
     root            the directory that holds the containers' states
-    systemd_cgroup  control groups are systemd's units
+    cgroup_manager  who makes the cgroups of new containers: "cgroupfs" (the runtime), "systemd" or "disabled"
     rootless        True or False when the command line says so, None to find out
     """
 
-    __slots__ = ("debug", "root", "rootless", "systemd_cgroup")
+    __slots__ = ("cgroup_manager", "debug", "root", "rootless")
 
     def __init__(
-        self, root: str, *, systemd_cgroup: bool = False, rootless: bool | None = None, debug: bool = False
+        self, root: str, *, cgroup_manager: str = "cgroupfs", rootless: bool | None = None,
+        debug: bool = False,
     ) -> None:
         self.root = root.rstrip("/") or "/"
-        self.systemd_cgroup = systemd_cgroup
+        self.cgroup_manager = cgroup_manager
         self.rootless = rootless
         self.debug = debug

@@ -146,11 +146,7 @@ def kill(rt: "Runtime", id: str, signal: int, *, all: bool = False) -> None:
         if signal == _SIGKILL:
             _let_die(directory, record)
             if record["shared_pids"]:
-                # What the first process has started does not end with it.
-                from pyrunc.host.cgroups import members
-
-                records.locate(record)
-                members.kill_all(record["cgroups"], signal)
+                _kill_others(id, record)
     finally:
         directory.close()
 
@@ -169,6 +165,21 @@ def _kill_all(id: str, record: "dict[str, Any]", signal: int) -> None:
             f"more, which tells its processes from others; signal it without --all"
         )
     members.kill_all(record["cgroups"], signal)
+
+
+def _kill_others(id: str, record: "dict[str, Any]") -> None:
+    """Kills what the first process has started, which in a shared PID namespace does not end with it."""
+    from pyrunc.host.cgroups import members
+
+    records.locate(record)
+    members.kill_all(record["cgroups"], _SIGKILL)
+    if record["shared_pids"] and record["pid"] and not record["cgroups"]["directories"]:
+        from pyrunc import log
+
+        log.warning(
+            f"what the first process of the container {id} has started may go on: without a cgroup and a PID "
+            "namespace of the container's nothing tells it from other processes"
+        )
 
 
 def _let_die(directory: Directory, record: "dict[str, Any]") -> None:
@@ -257,10 +268,9 @@ def _end(directory: Directory, record: "dict[str, Any]") -> None:
 
 def _destroy(directory: Directory, record: "dict[str, Any]") -> None:
     """Undoes what create did, and runs the poststop hooks (runtime.md, "Lifecycle", last steps)."""
-    from pyrunc.host.cgroups import members, tree
+    from pyrunc.host.cgroups import tree
 
-    records.locate(record)
-    members.kill_all(record["cgroups"], _SIGKILL)
+    _kill_others(directory.id, record)
     tree.destroy(record["cgroups"])
     if record.get("rdt"):
         from pyrunc.host import rdt
@@ -311,6 +321,7 @@ def _freeze(rt: "Runtime", id: str, allowed: tuple[str, ...], verb: str, action:
         from pyrunc.host.cgroups import members
 
         records.locate(record)
+        records.check_cgroup(record)
         {"freeze": members.freeze, "thaw": members.thaw}[action](record["cgroups"])
     finally:
         directory.close()

@@ -34,7 +34,10 @@ def facts_for(
             setgroups = userns.adopt(config)
     layout = find_layout()
     rootless = is_rootless(rt)
-    plan = cgroups.plan(config, layout, id, rootless=rootless, unit=unit_for(rt, config, id))
+    plan = cgroups.plan(
+        config, layout, id, rootless=rootless, unit=unit_for(rt, config, id),
+        disabled=rt.cgroup_manager == "disabled",
+    )
     profile = config.get("linux", {}).get("seccomp")
     filter = None
     if profile:
@@ -61,7 +64,7 @@ def facts_for(
 
 def unit_for(rt: "Runtime", config: "dict[str, Any]", id: str) -> "Unit | None":
     """The unit of systemd that a container is, where that makes the cgroups."""
-    if not rt.systemd_cgroup:
+    if rt.cgroup_manager != "systemd":
         return None
     from pyrunc.host.cgroups import systemd
 

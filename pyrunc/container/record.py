@@ -115,12 +115,12 @@ def alive(record: "dict[str, Any]") -> bool:
 
 def check_cgroup(record: "dict[str, Any]") -> None:
     """Raises Error for a container without a cgroup, which tells its processes from others: one that
-    an ordinary user has made where no cgroup is delegated."""
+    an ordinary user has made where no cgroup is delegated, or that was not to have one."""
     if not record["cgroups"]["directories"]:
-        raise Error(
-            "the container has no cgroup to find its processes by; have one delegated to the user, and "
-            "create the container again"
-        )
+        remedy = "have one delegated to the user, and create the container again"
+        if record["cgroups"]["driver"] == "disabled":
+            remedy = "create the container again without --cgroup-manager disabled"
+        raise Error(f"the container has no cgroup to find its processes by; {remedy}")
 
 
 def status(directory: "Directory", record: "dict[str, Any]") -> str:

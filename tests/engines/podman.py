@@ -25,6 +25,7 @@ network_backend = "netavark"
 network_config_dir = "{directory}/networks"
 [engine]
 runtime = "tested"
+runtime_supports_nocgroup = [{without_cgroups}]
 cgroup_manager = "{cgroup_manager}"
 events_logger = "file"
 image_copy_tmp_dir = "{directory}/copy"
@@ -94,6 +95,8 @@ class Podman(Engine):
             "directory": str(place),
             "runtime": self.runtime.path,
             "cgroup_manager": self.cgroup_manager,
+            # To the others podman does not give crun's flag for that.
+            "without_cgroups": "" if self.runtime.name == "runc" else '"tested"',
         }
         (place / "containers.conf").write_text(CONTAINERS_CONF.format_map(values))
         (place / "storage.conf").write_text(STORAGE_CONF.format_map(values))

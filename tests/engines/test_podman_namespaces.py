@@ -1,6 +1,7 @@
 """podman run with namespaces of its own, the host's, and other containers', and with mapped users."""
 
 import os
+from pathlib import Path
 
 import pytest
 from podman import Podman
@@ -135,5 +136,19 @@ def test_containers_share_a_user_namespace(podman: Podman) -> None:
 def test_conmon_without_a_cgroup_of_its_own(podman: Podman) -> None:
     ended = podman("run", "--rm", "--cgroups", "no-conmon", "busybox", "echo", "hello")
     assert ended.out == "hello\n"
-    # That needs a runtime of podman's list runtime_supports_nocgroup, which neither is on.
-    podman("run", "--rm", "--cgroups", "disabled", "busybox", "true", code=125)
+
+
+def test_a_container_without_a_cgroup_of_its_own(podman: Podman) -> None:
+    """Which takes a runtime of podman's list runtime_supports_nocgroup; runc has no flag for it."""
+    flags = ["--cgroups", "disabled", "--name", "free"]
+    if podman.runtime.name == "runc":
+        podman("run", "--rm", *flags, "busybox", "true", code=125, compare=False)
+        return
+    podman("run", "-d", *flags, "busybox", "sleep", "1000", compare=False)
+    pid = podman("inspect", "--format", "{{.State.Pid}}", "free", compare=False).out.strip()
+    assert Path(f"/proc/{pid}/cgroup").read_text() == Path("/proc/self/cgroup").read_text()
+    assert podman("exec", "free", "echo", "hello", compare=False).out == "hello\n"
+    podman("rm", "--force", "--time", "0", "free", compare=False)
+    limited = ["--cgroups", "disabled", "--pids-limit", "20"]
+    ended = podman("run", "--rm", *limited, "busybox", "true", code=126, compare=False)
+    assert "/linux/resources/pids/limit: with --cgroup-manager disabled" in ended.err

@@ -261,6 +261,42 @@ def test_no_limit_of_kernel_memory_is_what_every_kernel_has() -> None:
     assert not plan.settings.writes
 
 
+# -- without cgroups -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", MACHINES.values(), ids=list(MACHINES))
+def test_without_cgroups_there_is_nothing_to_make_and_nothing_to_join(layout: Layout) -> None:
+    plan = cgroups.plan(config(devices=[{"allow": False, "access": "rwm"}]), layout, "box", disabled=True)
+    assert plan.record() == {"driver": "disabled", "directories": {}}
+    assert not plan.writes() and not plan.parents and not plan.inherit and plan.device_program is None
+    builder = Builder()
+    assert cgroups.join(builder, plan) is None
+    assert not builder.program.steps
+    assert [pointer for pointer, _ in builder.program.warnings] == ["/linux/resources/devices"]
+
+
+def test_without_cgroups_nothing_is_missing_where_every_device_is_allowed() -> None:
+    rules = [{"allow": True, "access": "rwm"}]
+    builder = Builder()
+    cgroups.join(builder, cgroups.plan(config(devices=rules), pure(), "box", disabled=True))
+    assert not builder.program.warnings
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"linux": {"resources": {"pids": {"limit": 5}}}}, "/linux/resources/pids/limit"),
+        ({"linux": {"resources": {"unified": {"memory.high": "1"}}}}, "/linux/resources/unified/memory.high"),
+        ({"linux": {"cgroupsPath": "/a"}}, "/linux/cgroupsPath"),
+        ({"annotations": {"run.oci.delegate-cgroup": "a"}}, "/annotations/run.oci.delegate-cgroup"),
+    ],
+)  # fmt: skip
+def test_without_cgroups_what_needs_one_is_refused(change: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Error, match="--cgroup-manager disabled") as caught:
+        cgroups.plan(change, pure(), "box", disabled=True)
+    assert caught.value.pointer == pointer
+
+
 @pytest.mark.shows("/linux/resources/memory/kernelTCP")
 def test_a_limit_of_tcp_buffers_has_no_counterpart_in_v2() -> None:
     """config-linux.md, "Unified": what cannot be converted is an error."""

@@ -22,8 +22,8 @@ STATE = {"ociVersion": "1.3.0", "id": "c1", "pid": 42, "status": "running", "bun
 class Runtime:
     """Keeps what the global flags became."""
 
-    def __init__(self, root: str, *, systemd_cgroup: bool, rootless: bool | None, debug: bool) -> None:
-        self.given = (root, systemd_cgroup, rootless, debug)
+    def __init__(self, root: str, *, cgroup_manager: str, rootless: bool | None, debug: bool) -> None:
+        self.given = (root, cgroup_manager, rootless, debug)
 
 
 class Containers:
@@ -83,7 +83,7 @@ def test_create_hands_its_flags_over(
     assert containers.calls == [
         (
             "create",
-            ((f"{tmp_path}/state", False, True, False), "c1", f"{tmp_path}/b"),
+            ((f"{tmp_path}/state", "cgroupfs", True, False), "c1", f"{tmp_path}/b"),
             {
                 "pid_file": f"{tmp_path}/p",
                 "console_socket": f"{tmp_path}/s",
@@ -364,3 +364,18 @@ def test_closed_descriptors_are_not_taken_by_the_next_file(tmp_path: Path) -> No
     done = command(f"pyrunc --log {file} --version <&- >&-; pyrunc --log {file} nope 2>&-; cat {file}")
     assert "pyrunc version" not in done.stdout
     assert done.stdout.count("level=error") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "manager"),
+    [
+        ([], "cgroupfs"),
+        (["--systemd-cgroup"], "systemd"),
+        (["--cgroup-manager", "systemd"], "systemd"),
+        (["--systemd-cgroup", "--cgroup-manager=systemd"], "systemd"),
+        (["--cgroup-manager", "disabled"], "disabled"),
+    ],
+)
+def test_who_makes_the_cgroups(containers: Containers, flags: list[str], manager: str) -> None:
+    assert cli.main([*flags, "start", "c1"]) == 0
+    assert containers.calls[0][1][0][1] == manager

@@ -115,7 +115,7 @@ def test_defaults_are_filled_in() -> None:
     }  # fmt: skip
     assert given.common == {
         "debug": False, "log": "", "log_format": "text", "root": "", "systemd_cgroup": False,
-        "rootless": "auto", "criu": "", "help": False, "version": False,
+        "cgroup_manager": "", "rootless": "auto", "criu": "", "help": False, "version": False,
     }  # fmt: skip
 
 
@@ -220,6 +220,7 @@ def test_every_flag_of_runc_1_5_is_there() -> None:
         "log-format",
         "root",
         "systemd-cgroup",
+        "cgroup-manager",
         "rootless",
     }
 
