@@ -7,16 +7,13 @@ the engine's place.
 
 import base64
 import json
-import os
-import struct
-import subprocess
 import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+import streaming
 from engine import Containerd
 from look import namespace
 from machine import wait_for
@@ -269,6 +266,11 @@ class Pod:
     def remove(self) -> None:
         self.cri.call("RemovePodSandbox", pod_sandbox_id=self.id)
 
+    def forward(self, port: int, request: bytes) -> bytes:
+        """What whoever listens in the pod answers to a request over a forwarded port."""
+        answer = self.cri.call("PortForward", pod_sandbox_id=self.id, port=[port], compare=False)
+        return streaming.forward(answer["url"], self.cri.place.inside(), request)
+
 
 class Container:
     def __init__(self, pod: Pod, name: str, container_id: str) -> None:
@@ -336,55 +338,14 @@ class Container:
         self.cri.call("RemoveContainer", container_id=self.id)
 
     def stream(self, *command: str, tty: bool = False, stdin: str = "") -> tuple[str, str, Fields]:
-        """What a command prints on stdout and stderr, and its status, over the streaming server.
+        """What a command prints on stdout and stderr, and its status, over the streaming server."""
+        return self._converse("Exec", stdin, cmd=list(command), tty=tty)
 
-        It is a websocket (RFC 6455) with Kubernetes' protocol v4.channel.k8s.io: each message begins with the
-        number of its channel, 0 to 3 for stdin, stdout, stderr and the status at the end.
-        """
-        request: Fields = {"cmd": list(command), "stdin": True, "stdout": True, "tty": tty, "stderr": not tty}
-        answer = self.cri.call("Exec", container_id=self.id, compare=False, **request)
-        url = urlsplit(answer["url"])
-        reach = [*self.cri.place.inside(), "busybox", "nc", str(url.hostname), str(url.port)]
-        connection = subprocess.Popen(reach, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert connection.stdin is not None
-        assert connection.stdout is not None
-        try:
-            key = base64.b64encode(os.urandom(16)).decode()
-            head = [
-                f"GET {url.path} HTTP/1.1",
-                f"Host: {url.netloc}",
-                "Connection: Upgrade",
-                "Upgrade: websocket",
-                f"Sec-WebSocket-Key: {key}",
-                "Sec-WebSocket-Version: 13",
-                "Sec-WebSocket-Protocol: v4.channel.k8s.io",
-            ]
-            connection.stdin.write("\r\n".join([*head, "", ""]).encode())
-            if stdin:
-                typed = b"\0" + stdin.encode()
-                # Final and binary; masked, as all of a client, with zeros.
-                connection.stdin.write(struct.pack("!BBI", 0x82, 0x80 | len(typed), 0) + typed)
-            connection.stdin.flush()
-            assert b" 101 " in connection.stdout.readline()
-            while connection.stdout.readline() != b"\r\n":
-                pass
-            channels = {1: b"", 2: b"", 3: b""}
-            while (message := self._message(connection.stdout)) is not None:
-                if message:
-                    channels[message[0]] += message[1:]
-            return channels[1].decode(), channels[2].decode(), json.loads(channels[3])
-        finally:
-            connection.kill()
-            connection.communicate()
+    def attach(self, stdin: str, tty: bool = False) -> tuple[str, str, Fields]:
+        """What the container's process prints when it is typed `stdin`, to its end."""
+        return self._converse("Attach", stdin, tty=tty)
 
-    @staticmethod
-    def _message(stream: Any) -> bytes | None:
-        """The next message of a server, or None at the end."""
-        head = stream.read(2)
-        if len(head) < 2 or head[0] & 0xF == 8:
-            return None
-        length = head[1]
-        if length == 126:
-            (length,) = struct.unpack("!H", stream.read(2))
-        content: bytes = stream.read(length)
-        return content
+    def _converse(self, method: str, stdin: str, tty: bool, **more: Any) -> tuple[str, str, Fields]:
+        request = {"stdin": True, "stdout": True, "stderr": not tty, "tty": tty, **more}
+        answer = self.cri.call(method, container_id=self.id, compare=False, **request)
+        return streaming.converse(answer["url"], self.cri.place.inside(), stdin)

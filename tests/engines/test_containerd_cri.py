@@ -163,6 +163,15 @@ def test_a_port_of_a_pod_is_mapped(cri: Cri) -> None:
     assert cri.place.fetch(f"http://{GATEWAY}:8088/") == "mapped\n"
 
 
+def test_a_port_of_a_pod_is_forwarded(cri: Cri) -> None:
+    """It is one of the pod's own loopback."""
+    pod = cri.pod("forwarded")
+    script = "mkdir /tmp/w; echo forwarded > /tmp/w/index.html; exec httpd -f -p 127.0.0.1:80 -h /tmp/w"
+    server = pod.container("server", "sh", "-c", script)
+    server.shell("until wget -q -O /dev/null http://127.0.0.1/; do usleep 50000; done 2>/dev/null")
+    assert pod.forward(80, b"GET / HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nforwarded\n")
+
+
 def test_pods_go_on_while_containerd_restarts(cri: Cri) -> None:
     pod = cri.pod("lasting")
     container = pod.container("box", "sh", "-c", "while :; do echo tick; usleep 50000; done")

@@ -136,6 +136,20 @@ def test_commands_are_executed_over_the_streaming_server(cri: Cri) -> None:
     assert (out, err, status["status"]) == ("/dev/pts/0\r\n", "", "Success")
 
 
+def test_a_container_is_attached_to_over_the_streaming_server(cri: Cri) -> None:
+    pod = cri.pod("attach")
+    script = "read x; echo got $x; echo bad >&2; usleep 200000; exit 4"
+    container = pod.container("piped", "sh", "-c", script, stdin=True)
+    out, err, status = container.attach("words\n")
+    # The status is that of attaching: the container's own is in its status.
+    assert (out, err, status["status"]) == ("got words\n", "bad\n", "Success")
+    assert container.ended()["exit_code"] == 4
+    container = pod.container("typed", "sh", "-c", f"stty -echo; {script}", stdin=True, tty=True)
+    out, err, status = container.attach("words\n", tty=True)
+    assert (out.removeprefix("words\r\n"), err) == ("got words\r\nbad\r\n", "")
+    assert container.log()[-2:] == [("stdout", "got words"), ("stdout", "bad")]
+
+
 def test_logs(cri: Cri) -> None:
     pod = cri.pod("logging")
     script = "echo one; usleep 100000; echo two >&2; usleep 100000; echo -n partial; usleep 200000"
