@@ -112,10 +112,6 @@ class Daemon:
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
-    def descriptors(self) -> int:
-        """How many file descriptors the daemon has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -150,9 +150,6 @@ class Podman(Engine):
             self("rm", "--force", "--all", "--time", "0", "--volumes", compare=False)
         self.left = set()
 
-    def fetch(self, url: str) -> str:
-        return self.place.fetch(url)
-
     def until(self, *words: str, printed: str = "") -> None:
         """Waits until a command of podman succeeds and has printed a text."""
 

@@ -61,8 +61,8 @@ def test_a_published_port_is_fetched(podman: Podman) -> None:
     assert "0.0.0.0:8081" in podman("port", "web").out
     shown = podman("inspect", "web", "--format", "{{.NetworkSettings.IPAddress}}", compare=False)
     address = shown.out.strip()
-    assert podman.fetch(f"http://{address}/page") == "page\n"
-    assert podman.fetch("http://127.0.0.1:8081/page") == "page\n"
+    assert podman.place.fetch(f"http://{address}/page") == "page\n"
+    assert podman.place.fetch("http://127.0.0.1:8081/page") == "page\n"
 
 
 def test_networks_of_none_and_of_the_host(podman: Podman) -> None:

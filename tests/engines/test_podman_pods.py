@@ -72,7 +72,7 @@ def test_containers_of_a_pod_share_namespaces(podman: Podman, flags: list[str]) 
     script = "hostname; wget -q -O - http://127.0.0.1/page"
     podman.until("exec", "side", "sh", "-c", script)
     assert podman("exec", "side", "sh", "-c", script).out == "together\npage\n"
-    assert podman.fetch("http://127.0.0.1:8091/page") == "page\n"
+    assert podman.place.fetch("http://127.0.0.1:8091/page") == "page\n"
     assert podman("ps", "--pod", "--sort", "names", "--format", "{{.Names}} {{.PodName}}").out.endswith(
         "side pod\nweb pod\n"
     )
@@ -112,7 +112,7 @@ def test_a_manifest_is_played_and_taken_down(podman: Podman) -> None:
     manifest.write_text(MANIFEST)
     podman("play", "kube", str(manifest), compare=False)
     podman.until("exec", "walk-side", "cat", "/shared/page")
-    assert podman.fetch("http://127.0.0.1:8090/page") == "page\n"
+    assert podman.place.fetch("http://127.0.0.1:8090/page") == "page\n"
     script = "id -u; echo $GREETING; hostname; touch /new; cat /shared/page"
     ended = podman("exec", "walk-side", "sh", "-c", script)
     assert ended.out == "1000\nhello\nwalk\npage\n" and "Read-only file system" in ended.err

@@ -66,7 +66,7 @@ def test_the_network_of_slirp4netns_has_published_ports(rootless: RootlessPodman
     serve = "echo page >/tmp/page; exec httpd -f -p 80 -h /tmp"
     rootless("run", "-d", "--name", "web", "-p", "8085:80", "busybox", "sh", "-c", serve)
     rootless.until("exec", "web", "test", "-e", "/tmp/page")
-    assert rootless.fetch("http://127.0.0.1:8085/page") == "page\n"
+    assert rootless.place.fetch("http://127.0.0.1:8085/page") == "page\n"
     assert "tap0" in rootless("exec", "web", "ls", "/sys/class/net").out
 
 

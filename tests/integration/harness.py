@@ -15,7 +15,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import termios
@@ -260,7 +259,6 @@ class Box:
         self.config = copy.deepcopy(DEFAULT_CONFIG)
         self.marker = f"PYRUNC_TEST={self.id}"
         self._outputs = 0
-        self._loaded = False
         self.background: list[subprocess.Popen[bytes]] = []
         make_rootfs(self.rootfs)
 
@@ -310,10 +308,7 @@ class Box:
         self.add_namespace("user")
         self.linux["uidMappings"] = [{"containerID": 0, "hostID": host, "size": size}]
         self.linux["gidMappings"] = [{"containerID": 0, "hostID": host, "size": size}]
-        for directory, _, names in os.walk(self.rootfs):
-            os.chown(directory, host, host)
-            for name in names:
-                os.lchown(os.path.join(directory, name), host, host)
+        chown_tree(self.rootfs, host, host)
 
     def mount(
         self, destination: str, type: str = "bind", source: str = "", options: Sequence[str] = ()
@@ -334,7 +329,6 @@ class Box:
 
     def write_config(self, text: str) -> None:
         (self.bundle / "config.json").write_text(text)
-        self._loaded = True
 
     # -- verbs
 
@@ -509,6 +503,14 @@ class Box:
         return left
 
 
+def chown_tree(path: Path, uid: int, gid: int) -> None:
+    """Gives a directory and what is in it to a user."""
+    os.chown(path, uid, gid)
+    for directory, directories, files in os.walk(path):
+        for name in (*directories, *files):
+            os.lchown(os.path.join(directory, name), uid, gid)
+
+
 def remove_cgroup(path: str) -> bool:
     try:
         os.rmdir(path)
@@ -575,9 +577,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def size(self, rows: int, columns: int) -> None:
-        import fcntl
-
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        termios.tcsetwinsize(self.fd, (rows, columns))
 
     def close(self) -> None:
         os.close(self.fd)

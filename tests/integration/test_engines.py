@@ -98,46 +98,33 @@ def test_start_and_exec_do_not_read_the_bundle_again(box: Box) -> None:
     assert box.exec("/bin/echo", "x").ok().out == "x\n"
 
 
+def reaped(box: Box, *verbs: list[str]) -> int:
+    """The exit status that a shim sees: a subreaper, whose child the process of --pid-file becomes."""
+    shim = (
+        "import ctypes, json, os, subprocess, sys\n"
+        "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"  # PR_SET_CHILD_SUBREAPER
+        "pid_file, commands = sys.argv[1], json.loads(sys.argv[2])\n"
+        "for command in commands:\n"
+        "    subprocess.run(command, check=True)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(int(open(pid_file).read()), 0)[1]))\n"
+    )
+    commands = [[*box.command, "--root", str(box.root), *words] for words in verbs]
+    words = ["/usr/bin/python3", "-c", shim, str(box.place / "pid"), json.dumps(commands)]
+    ended = subprocess.run(words, capture_output=True, env=box.environment(), timeout=60, check=True)
+    return int(ended.stdout)
+
+
 def test_the_caller_as_a_subreaper_gets_the_container_as_its_child(box: Box) -> None:
-    """A shim is a subreaper: create's child becomes its own, and it reads the exit status."""
     box.script("exit 23")
     box.save()
-    shim = (
-        "import ctypes, os, subprocess, sys\n"
-        "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"  # PR_SET_CHILD_SUBREAPER
-        "pid_file, words = sys.argv[1], sys.argv[2:]\n"
-        "split = words.index('--')\n"
-        "subprocess.run(words[:split], check=True)\n"
-        "pid = int(open(pid_file).read())\n"
-        "subprocess.run(words[split + 1:], check=True)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
-    )
-    pid_file = str(box.place / "pid")
-    runtime = [*box.command, "--root", str(box.root)]
-    create = [*runtime, "create", "--bundle", str(box.bundle), "--pid-file", pid_file, box.id]
-    words = ["/usr/bin/python3", "-c", shim, pid_file, *create, "--", *runtime, "start", box.id]
-    result = subprocess.run(
-        words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True
-    )
-    assert result.stdout.strip() == "23", result
+    create = ["create", "--bundle", str(box.bundle), "--pid-file", str(box.place / "pid"), box.id]
+    assert reaped(box, create, ["start", box.id]) == 23
 
 
 def test_the_caller_as_a_subreaper_gets_a_detached_exec_as_its_child(box: Box) -> None:
     box.sleeping()
-    shim = (
-        "import ctypes, os, subprocess, sys\n"
-        "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
-        "subprocess.run(sys.argv[2:], check=True)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(int(open(sys.argv[1]).read()), 0)[1]))\n"
-    )
-    pid_file = str(box.place / "pid")
-    runtime = [*box.command, "--root", str(box.root)]
-    execute = [*runtime, "exec", "--detach", "--pid-file", pid_file, box.id, "/bin/sh", "-c", "exit 31"]
-    words = ["/usr/bin/python3", "-c", shim, pid_file, *execute]
-    result = subprocess.run(
-        words, capture_output=True, text=True, env=box.environment(), timeout=60, check=True
-    )
-    assert result.stdout.strip() == "31", result
+    flags = ["--detach", "--pid-file", str(box.place / "pid")]
+    assert reaped(box, ["exec", *flags, box.id, "/bin/sh", "-c", "exit 31"]) == 31
 
 
 def test_a_terminal_container_as_conmon_makes_it(box: Box) -> None:

@@ -552,8 +552,8 @@ def test_many_containers_at_once(new_box: Callable[[], Box]) -> None:
         one.clean()
 
 
-@pytest.mark.beyond_runc("the cgroups stay")
-def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(box: Box) -> None:
+def killed_in_the_middle_of_create(box: Box) -> None:
+    """Kills the runtime while it waits for a hook, which goes on."""
     # A hook has only the environment that it is given; by the marker it is found again.
     box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000", env=[box.marker])
     box.save()
@@ -561,10 +561,20 @@ def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(b
     wait_for((box.place / "in-hook").exists, "the hook")
     child.kill()
     child.wait()
+
+
+def end_hooks(box: Box) -> None:
+    # A hook is the caller's own process, no part of the container.
+    for pid in box.processes():
+        if b"1000" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.beyond_runc("the cgroups stay")
+def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(box: Box) -> None:
+    killed_in_the_middle_of_create(box)
     box.delete("--force").ok()
-    hooks = [p for p in box.processes() if b"1000" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    for pid in hooks:  # the hook is the caller's own process, no part of the container
-        os.kill(pid, signal.SIGKILL)
+    end_hooks(box)
     box.clean()
     box.config.pop("hooks")
     box.run().ok()
@@ -572,19 +582,11 @@ def test_a_runtime_killed_in_the_middle_of_create_leaves_what_delete_can_clean(b
 
 @pytest.mark.beyond_runc("the cgroups stay")
 def test_a_runtime_killed_in_the_middle_of_create_is_listed_or_gone(box: Box) -> None:
-    # A hook has only the environment that it is given; by the marker it is found again.
-    box.hook("createRuntime", f"touch {box.place}/in-hook; exec sleep 1000", env=[box.marker])
-    box.save()
-    child = box.spawn("create", "--bundle", str(box.bundle), box.id)
-    wait_for((box.place / "in-hook").exists, "the hook")
-    child.kill()
-    child.wait()
+    killed_in_the_middle_of_create(box)
     result = box.verb("list", "--format", "json").ok()
     for entry in json.loads(result.out) or []:
         assert entry["status"] in ("creating", "created", "stopped")
-    for pid in box.processes():
-        if b"1000" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    end_hooks(box)
 
 
 @pytest.mark.beyond_runc("cgroups stay")

@@ -59,12 +59,6 @@ def owners(*paths: str) -> str:
     return "stat -c '%u:%g' " + " ".join(paths)
 
 
-def mount_of(box: Box, at: str) -> dict[str, Any]:
-    """The mount at a path as the host sees it in the container's mountinfo."""
-    mounts = parse_mountinfo(Path(f"/proc/{box.pid()}/mountinfo").read_text())
-    return [m for m in mounts if m["at"] == at][-1]
-
-
 # -- id mappings
 
 

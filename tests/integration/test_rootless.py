@@ -16,12 +16,13 @@ from harness import (
     Result,
     Terminal,
     alive,
+    chown_tree,
     namespace,
     open_terminal,
     proc_status,
     wait_for,
 )
-from users import User, chown_tree, user, verb
+from users import User, user, verb
 
 NAMELESS = 64321  # no user's
 

@@ -69,11 +69,3 @@ def verb(box: Box, ids: dict[str, Any], *words: str, **options: Any) -> Result:
         return box.verb(*words, **ids, **options)
     except PermissionError:
         pytest.skip("the command lies in a directory that is closed to other users")
-
-
-def chown_tree(path: Path, uid: int, gid: int) -> None:
-    """Gives a directory and what is in it to a user."""
-    os.chown(path, uid, gid)
-    for directory, directories, files in os.walk(path):
-        for name in (*directories, *files):
-            os.lchown(os.path.join(directory, name), uid, gid)
