@@ -260,7 +260,11 @@ class Box:
         self.marker = f"PYRUNC_TEST={self.id}"
         self._outputs = 0
         self.background: list[subprocess.Popen[bytes]] = []
-        make_rootfs(self.rootfs)
+        try:
+            make_rootfs(self.rootfs)
+        except BaseException:  # of a full disk, say
+            shutil.rmtree(self.place)
+            raise
 
     # -- the configuration
 

@@ -178,8 +178,11 @@ def test_delete_says_why_a_process_does_not_end_and_works_once_that_is_over(box:
     box.args("/bin/sleep", "1000")
     box.run("-d").ok()
     pid = box.pid()
-    caller = box.spawn("exec", box.id, "/bin/sleep", "1001", stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(pids_in_cgroups(box.id)) == 2, "the process of exec")
+    file = box.place / "exec.pid"
+    flags = ["--pid-file", str(file)]
+    caller = box.spawn("exec", *flags, box.id, "/bin/sleep", "1001", stdout=subprocess.DEVNULL)
+    wait_for(file.exists, "the process of exec")
+    wait_for(lambda: b"1001" in Path(f"/proc/{file.read_text()}/cmdline").read_bytes(), "sleep")
     # The end of a PID namespace waits until everybody in it has been collected, here by a parent outside.
     caller.send_signal(signal.SIGSTOP)
     result = box.verb("delete", "--force", box.id)
