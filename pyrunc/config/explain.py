@@ -84,9 +84,20 @@ def violations(text: str, part: str = "") -> list[Violation]:
     does. Raises Error without jsonschema.
     """
     try:
-        value = decode(text)
+        return _violations(text, part)
     except DecodeError as error:
         return [Violation(f"not JSON: {error.reason}", "", (error.line, error.column))]
+    except RecursionError:
+        return [too_deep()]
+
+
+def too_deep() -> Violation:
+    """For a text that JSON allows and nobody writes by hand."""
+    return Violation("it is nested too deeply to be looked at", "", (1, 1))
+
+
+def _violations(text: str, part: str) -> list[Violation]:
+    value = decode(text)
     root = schema.document("config")
     start = schema.resolve({"$ref": f"#/$defs/{part}"}, root) if part else root
     places = Places(text)

@@ -18,6 +18,16 @@ def violations(text: str) -> list[explain.Violation]:
         return found
     if not _valid(config):
         return found
+    try:
+        return _compiled(config, text, found)
+    except RecursionError:
+        return [*found, explain.too_deep()]
+
+
+def _compiled(
+    config: dict[str, Any], text: str, found: list[explain.Violation]
+) -> list[explain.Violation]:
+    """What the compilers say as well."""
     # What a rule has said already the compilers say in other words.
     said = [each.pointer for each in found]
     more = [

@@ -100,6 +100,14 @@ def test_all_errors_of_the_compilers_are_told_at_once(patch: dict[str, Any], poi
     assert errors(merged(ordinary(), patch)) == pointers
 
 
+@pytest.mark.parametrize("key", ["extra", "process"])
+@pytest.mark.parametrize("depth", [100, 600, 900])
+def test_what_is_nested_too_deeply_is_told_in_a_word(key: str, depth: int) -> None:
+    config = {**ordinary(), key: 0}
+    text = json.dumps(config).replace(f'"{key}": 0', f'"{key}": {"[" * depth}{"]" * depth}')
+    assert 1 <= len(check.violations(text)) <= 2
+
+
 def test_errors_of_the_rules_and_of_the_compilers_stand_together_and_once() -> None:
     config = ordinary()
     config["process"]["rlimits"] = [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]
