@@ -111,8 +111,16 @@ class Directory:
                 raise Error(f"cannot open {root}/{id}: {error.strerror}") from None
             if lock:
                 fcntl.flock(fd, fcntl.LOCK_EX)
+            stat = posix.fstat(fd)
+            if stat.st_uid != posix.geteuid():
+                posix.close(fd)
+                posix.close(root_fd)
+                raise Error(
+                    f"{root}/{id} belongs to the user {stat.st_uid}, who may have written anything there: "
+                    "hooks to run, whom to kill; do this as that user"
+                )
             # Whoever held the lock may have deleted the container, and its id may be taken again.
-            if posix.fstat(fd).st_nlink:
+            if stat.st_nlink:
                 return cls(root, id, fd, root_fd)
             posix.close(fd)
 

@@ -346,6 +346,10 @@ class Box:
     ) -> Any:
         """Start `runtime --root ROOT WORDS…` and return the Popen; what still runs at the end is killed."""
         options.setdefault("stdin", subprocess.DEVNULL)
+        owner = self.root.stat() if self.root.exists() else None
+        if owner and owner.st_uid != os.geteuid():
+            # Nobody else may act on a user's containers.
+            options = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": [], **options}
         command = [*self.command, "--root", str(self.root), *glob, *words]
         options.setdefault("cwd", self.place)
         child = subprocess.Popen(command, env=self.environment(env), **options)

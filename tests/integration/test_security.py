@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Box, FdSocket, wait_for
+from harness import Box, FdSocket, alive, wait_for
 
 
 @pytest.mark.parametrize("number", [*range(3, 13)])
@@ -306,6 +306,22 @@ def test_the_state_directory_is_private(box: Box) -> None:
     assert stat.S_IMODE((box.root / box.id).stat().st_mode) & 0o066 == 0
     for path in (box.root / box.id).iterdir():
         assert box.is_runc or not path.stat().st_mode & 0o022, path
+
+
+@pytest.mark.beyond_runc("believes whoever can write its root")
+@pytest.mark.parametrize("verb", ["state", "start", "kill", "exec", "pause", "delete", "delete --force"])
+def test_a_record_that_another_user_has_written_is_not_believed(box: Box, verb: str) -> None:
+    """Its hooks would run as root, its pid would be killed, its cgroups removed."""
+    box.hook("poststop", f"touch {box.place}/ran")
+    pid = box.sleeping()
+    os.chown(box.root / box.id, 12345, 12345)
+    try:
+        words = {"exec": ["/bin/true"]}.get(verb, [])
+        box.verb(*verb.split(), box.id, *words).failed("12345", code=255 if verb == "exec" else 1)
+        assert not (box.place / "ran").exists()
+        assert alive(pid)
+    finally:
+        os.chown(box.root / box.id, 0, 0)
 
 
 def test_the_container_cannot_start_itself_or_reach_the_state(box: Box) -> None:
