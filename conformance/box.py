@@ -9,6 +9,7 @@ import array
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -125,7 +126,7 @@ class Box:
             try:
                 code: int | None = process.wait(self.patience)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with what it waits for: its session is its own
                 process.wait()
                 code = None
         return Result(arguments[0], code, out.read_text(errors="replace"), err.read_text(errors="replace"))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from conformance.model import MET, NOT_APPLICABLE, STATUSES, UNTESTED, VIOLATED, Requirement
+from conformance.model import LEVELS, MET, NOT_APPLICABLE, STATUSES, UNTESTED, VIOLATED, Requirement
 from conformance.requirements import REQUIREMENTS
 
 SPECIFICATION = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0/"
@@ -143,7 +143,7 @@ def document(reports: Sequence[Report], head: str) -> str:
     lines.append(f"| runtime | its specification | machine | level | {' | '.join(STATUSES)} |")
     lines.append("| --- | --- | --- | --- |" + " --- |" * len(STATUSES))
     for report in reports:
-        for level in ("MUST", "SHOULD", "ENGINE"):
+        for level in LEVELS:
             counts = " | ".join(str(report.total(status, level)) for status in STATUSES)
             first = f"{report.version} | {report.specification} | {known[report.machine]}"
             lines.append(f"| {first} | {level} | {counts} |")

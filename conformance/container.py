@@ -65,7 +65,11 @@ class Result(NamedTuple):
 
     def __str__(self) -> str:
         end = "did not return in time" if self.code is None else f"exit status {self.code}"
-        said = " ".join((self.err or self.out).split())
+        if self.code is not None and self.code < 0:
+            end = f"was ended by signal {-self.code}"
+        # A report is no place for control sequences, which JUnit's XML could not even hold.
+        said = "".join(c if c.isprintable() else " " for c in self.err or self.out)
+        said = " ".join(said.split())
         return f"{self.verb}: {end}" + (f": {said[:SHOWN]}" if said else "")
 
 
@@ -114,12 +118,21 @@ class Container:
     def without_namespace(self, kind: str) -> None:
         self.linux["namespaces"] = [entry for entry in self.linux["namespaces"] if entry["type"] != kind]
 
-    def hook(self, kind: str, label: str, status: int = 0, seconds: int = 0, **more: Any) -> None:
-        """Add a hook that writes a line to the log, takes its time and exits."""
+    def hook(
+        self,
+        kind: str,
+        label: str,
+        *ops: str,
+        status: int = 0,
+        seconds: int = 0,
+        **more: Any,
+    ) -> None:
+        """Add a hook that writes a line to the log, with the operations, takes its time and exits."""
         inside = kind == "startContainer"
         path = "/bin/probe" if inside else str(self.rootfs / "bin/probe")
         log = "/hooks.log" if inside else str(self.rootfs / "hooks.log")
-        entry = {"path": path, "args": ["probe", "hook", label, log, str(status), str(seconds)], **more}
+        arguments = ["probe", "hook", label, log, str(status), str(seconds), *ops]
+        entry = {"path": path, "args": arguments, **more}
         self.config.setdefault("hooks", {}).setdefault(kind, []).append(entry)
 
     def log(self) -> list[dict[str, Any]]:
@@ -133,7 +146,8 @@ class Container:
         return [entry["label"] for entry in self.log()]
 
     def write_config(self) -> None:
-        (self.bundle / "config.json").write_text(json.dumps(self.config))
+        text = json.dumps(self.config, ensure_ascii=False)
+        (self.bundle / "config.json").write_text(text, encoding="utf-8")
 
     # Operations
 
@@ -301,12 +315,23 @@ class Report:
             raise KeyError(op)
         return found[0]
 
+    def value(self, op: str) -> str:
+        """What an operation read; empty where it was not made, or failed."""
+        return str(next((entry.get("value", "") for entry in self.values["ops"] if entry["op"] == op), ""))
+
+    def must(self, op: str) -> Any:
+        """The value of an operation that has to succeed."""
+        found = self.op(op)
+        if found["errno"]:
+            raise RuntimeFailed(f"in the container, {op} gives {os.strerror(found['errno'])}")
+        return found["value"]
+
     def mount(self, point: str) -> dict[str, Any]:
         """The last mount at this point, of the operation read:/proc/self/mountinfo; {} if there is none."""
         mounts = {}
         for line in self.op("read:/proc/self/mountinfo").get("value", "").splitlines():
             before, _, after = line.partition(" - ")
-            fields, rest = before.split(), after.split()
+            fields, rest = before.split(), after.split(" ")  # the source may be empty
             mounts[fields[4]] = {
                 "options": fields[5].split(","),
                 "propagation": fields[6:],

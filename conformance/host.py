@@ -95,7 +95,8 @@ def can_map_ids(path: Path) -> bool:
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
         wait(lambda: os.readlink(f"/proc/{holder.pid}/ns/user") != os.readlink("/proc/self/ns/user"), 10)
-        wait(lambda: Path(f"/proc/{holder.pid}/uid_map").read_text().strip(), 10)
+        # The kernel takes a namespace that has both.
+        wait(lambda: all(Path(f"/proc/{holder.pid}/{kind}id_map").read_text().strip() for kind in "ug"), 10)
         namespace = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
             attributes = struct.pack("=QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)

@@ -15,6 +15,8 @@ VIOLATED = "violated"
 NOT_APPLICABLE = "not applicable"
 UNTESTED = "untested"
 STATUSES = (MET, VIOLATED, NOT_APPLICABLE, UNTESTED)
+LEVELS = ("MUST", "SHOULD", "ENGINE")  # MUST NOT and SHOULD NOT count as what they begin with
+NOT_SELECTED = "no case that observes it was selected"
 
 
 class RuntimeFailed(Exception):
@@ -80,7 +82,7 @@ def status(requirement: Requirement, observations: Iterable[Observation]) -> tup
         details = [seen.detail for seen in mine if seen.status == wanted]
         if details:
             return wanted, "" if wanted == MET else "; ".join(dict.fromkeys(details))
-    return UNTESTED, requirement.untestable or "no case that observes it was selected"
+    return UNTESTED, requirement.untestable or NOT_SELECTED
 
 
 def check_table(requirements: Sequence[Requirement], cases: Sequence[Case]) -> list[str]:

@@ -3,10 +3,11 @@
  *
  *   probe report OP...            the report, then exit 0
  *   probe hold OP...              the report, then a line for each signal; SIGTERM ends it with status 15
- *   probe hook LABEL FILE [STATUS [SECONDS]]
- *                                 append a line about this hook (its stdin among it) to FILE
+ *   probe hook LABEL FILE [STATUS [SECONDS [OP...]]]
+ *                                 append a line about this hook (its stdin among it) to FILE; {pid} in an OP
+ *                                 is the pid of the state on its stdin
  *
- * An OP is KIND:PATH or call:NAME[:ARG...]; each gives an entry {"op", "errno", ...} under "ops". What
+ * An OP is KIND:PATH, call:NAME[:ARG...] or call32:NUMBER:ARG (a call of i386's); each gives an entry {"op", "errno", ...} under "ops". What
  * needs no /proc is asked of the kernel itself, so that the report does not depend on the mounts under test.
  * Strings are bytes: those that are not ASCII are written as \u00XX.
  */
@@ -213,9 +214,15 @@ static void put_call(char *text)
     static const struct {
         const char *name;
         long number;
-    } calls[] = {{"getpid", SYS_getpid},           {"getpriority", SYS_getpriority},
-                 {"ioprio_get", SYS_ioprio_get},   {"personality", SYS_personality},
-                 {"sched_yield", SYS_sched_yield}, {"setdomainname", SYS_setdomainname},
+    } calls[] = {{"getpgid", SYS_getpgid},
+                 {"getpriority", SYS_getpriority},
+                 {"getsid", SYS_getsid},
+                 {"ioprio_get", SYS_ioprio_get},
+                 {"personality", SYS_personality},
+                 {"sched_get_priority_max", SYS_sched_get_priority_max},
+                 {"sched_get_priority_min", SYS_sched_get_priority_min},
+                 {"sched_getscheduler", SYS_sched_getscheduler},
+                 {"sched_yield", SYS_sched_yield},
                  {"sethostname", SYS_sethostname}};
     long args[6] = {0}, number = -1;
     char *save, *word = strtok_r(text, ":", &save);
@@ -227,6 +234,19 @@ static void put_call(char *text)
     errno = 0;
     long result = syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
     put("\"errno\": %d, \"value\": %ld", result == -1 ? errno : 0, result);
+}
+
+static void put_call32(const char *text)
+{
+    char *end;
+    long result = strtol(text, &end, 0), argument = *end ? strtol(end + 1, NULL, 0) : 0;
+#ifdef __x86_64__
+    __asm__ volatile("int $0x80" : "+a"(result) : "b"(argument) : "memory", "r8", "r9", "r10", "r11");
+#else
+    (void)argument;
+    result = -ENOSYS;
+#endif
+    put("\"errno\": %d, \"value\": %ld", result < 0 ? (int)-result : 0, result);
 }
 
 static void put_op(const char *op)
@@ -271,6 +291,8 @@ static void put_op(const char *op)
         put("\"errno\": 0, \"value\": %lld", (long long)now.tv_sec);
     } else if (!strcmp(kind, "call"))
         put_call(text);
+    else if (!strcmp(kind, "call32"))
+        put_call32(text);
     else
         _exit(97);
     put("}");
@@ -310,10 +332,23 @@ static void report(char **argv)
     flush_to(1);
 }
 
+/* An OP with the pid of the state in the place of the first {pid}. */
+static void put_op_about(const char *op, int pid)
+{
+    char text[4096];
+    const char *place = strstr(op, "{pid}");
+    if (place)
+        snprintf(text, sizeof text, "%.*s%d%s", (int)(place - op), op, pid, place + 5);
+    else
+        snprintf(text, sizeof text, "%s", op);
+    put_op(text);
+}
+
 static int hook(char **argv, int argc)
 {
     static char input[1 << 16];
-    size_t length = read_all(0, input, sizeof input);
+    size_t length = read_all(0, input, sizeof input - 1);
+    const char *pid = strstr(input, "\"pid\":");
     int descriptor = open(argv[3], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     put("{\"label\": ");
     put_string(argv[2]);
@@ -325,7 +360,12 @@ static int hook(char **argv, int argc)
     put_strings("env", environ);
     put(", ");
     put_namespaces();
-    put("}");
+    put(", \"ops\": [");
+    for (int i = 6; i < argc; i++) {
+        put(i > 6 ? ", " : "");
+        put_op_about(argv[i], pid ? atoi(pid + 6) : 0);
+    }
+    put("]}");
     flush_to(descriptor);
     if (argc > 5)
         sleep(atoi(argv[5]));

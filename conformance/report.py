@@ -4,7 +4,7 @@ import json
 from itertools import groupby
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from conformance.model import MET, NOT_APPLICABLE, STATUSES, UNTESTED, VIOLATED
+from conformance.model import LEVELS, MET, NOT_APPLICABLE, NOT_SELECTED, STATUSES, UNTESTED, VIOLATED
 from conformance.requirements import REQUIREMENTS
 from conformance.suite import Outcome
 
@@ -39,10 +39,7 @@ def as_json(outcome: Outcome) -> str:
         "machine": outcome.machine,
         "seconds": round(outcome.seconds, 1),
         "exitStatus": outcome.code,
-        "counts": {
-            status: {"MUST": outcome.count(status, True), "SHOULD": outcome.count(status, False)}
-            for status in STATUSES
-        },
+        "counts": {status: {level: outcome.count(status, level) for level in LEVELS} for status in STATUSES},
         "requirements": [
             {
                 "id": requirement.id,
@@ -74,6 +71,9 @@ def junit(outcome: Outcome) -> str:
             SubElement(test, "failure", message=f"{requirement.level}: {requirement.text}").text = reason
         elif status != MET:
             SubElement(test, "skipped", message=f"{status}: {reason}")
+    for key, tag in (("failures", "failure"), ("skipped", "skipped")):
+        suite.set(key, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.attrib |= {"errors": str(len(outcome.faults)), "time": f"{outcome.seconds:.1f}"}
     SubElement(suite, "system-out").text = "\n".join(notes(outcome))
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
 
@@ -101,7 +101,7 @@ def markdown(outcome: Outcome) -> str:
 
 def totals(outcome: Outcome) -> list[str]:
     return [
-        f"{status}: {outcome.count(status)} ({outcome.count(status, True)} of level MUST)"
+        f"{status}: {outcome.count(status)} ({outcome.count(status, 'MUST')} of level MUST)"
         for status in STATUSES
     ]
 
@@ -116,16 +116,20 @@ def notes(outcome: Outcome) -> list[str]:
 
 
 def summary(outcome: Outcome) -> str:
-    """For the terminal: a line for each section, what is violated and why, the totals."""
+    """For the terminal: a line for each section, what is violated and why, the totals. Where cases were
+    selected, what has none is left out."""
+    chosen = (UNTESTED, NOT_SELECTED) in outcome.statuses.values()
     lines = [f"{'section':36}" + "".join(f"{status:>16}" for status in STATUSES)]
     for section, requirements in groupby(REQUIREMENTS, lambda requirement: requirement.section):
-        ids = [requirement.id for requirement in requirements]
-        counts = [sum(outcome.statuses[id][0] == status for id in ids) for status in STATUSES]
+        found = [outcome.statuses[requirement.id] for requirement in requirements]
+        if chosen and all(status == UNTESTED for status, _ in found):
+            continue
+        counts = [sum(status == each for status, _ in found) for each in STATUSES]
         lines.append(f"{section:36}" + "".join(f"{count or '-':>16}" for count in counts))
     lines.append("")
     reasons: dict[tuple[str, str], list[str]] = {}
     for requirement in REQUIREMENTS:
-        if outcome.statuses[requirement.id][0] != MET:
+        if outcome.statuses[requirement.id][0] != MET and not (chosen and requirement.untestable):
             named = f"{requirement.id} ({requirement.level})"
             reasons.setdefault(outcome.statuses[requirement.id], []).append(named)
     for (status, reason), names in reasons.items():

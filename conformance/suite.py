@@ -27,7 +27,7 @@ from conformance.model import (
     RuntimeFailed,
     status,
 )
-from conformance.requirements import REQUIREMENTS
+from conformance.requirements import BY_ID, REQUIREMENTS
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 20.0  # seconds for one call of the runtime
@@ -51,11 +51,12 @@ class Outcome(NamedTuple):
     faults: list[str]
     left: list[str]
 
-    def count(self, status: str, mandatory: bool | None = None) -> int:
+    def count(self, status: str, level: str = "") -> int:
+        """How many requirements have a status, of those whose level begins with a word of LEVELS."""
         return sum(
             self.statuses[requirement.id][0] == status
             for requirement in REQUIREMENTS
-            if mandatory is None or requirement.mandatory == mandatory
+            if requirement.level.startswith(level)
         )
 
     @property
@@ -63,7 +64,7 @@ class Outcome(NamedTuple):
         """0: no MUST is violated; 1: one is; 2: nothing was seen, or the suite is at fault."""
         if self.faults:
             return 2
-        if self.count(VIOLATED, mandatory=True) or self.left:
+        if self.count(VIOLATED, "MUST") or self.left:
             return 1
         return 0 if self.count(MET) else 2
 
@@ -91,6 +92,12 @@ def selected(patterns: Sequence[str]) -> list[Case]:
         )
 
     return [case for case in CASES if not patterns or matches(case)]
+
+
+def why_untestable(pattern: str) -> str:
+    """Why a requirement that a pattern is the id of has no case, after a colon; empty if none has this id."""
+    found = BY_ID.get(pattern)
+    return f": {found.untestable}" if found else ""
 
 
 def run_case(
@@ -132,9 +139,8 @@ def run_case(
     return observations, faults
 
 
-def plainest(runtime: str, probe: Path, directory: Path, patience: float) -> str:
+def plainest(box: Box) -> str:
     """Why the runtime cannot run the plainest of containers; empty if it can."""
-    box = Box(runtime, probe, directory, "plainest", (), patience)
     try:
         container = box.container()
         report = container.run()
@@ -143,8 +149,6 @@ def plainest(runtime: str, probe: Path, directory: Path, patience: float) -> str
         return "" if report["argv"] == container.process["args"] else "its program has other arguments"
     except RuntimeFailed as error:
         return str(error)
-    finally:
-        box.clean()
 
 
 def end_children() -> list[str]:
@@ -163,22 +167,15 @@ def remains(pid: int) -> bool:
     return is_child(pid) and not os.waitpid(pid, os.WNOHANG)[0]
 
 
-def version_of(runtime: str) -> tuple[str, str]:
+def version_of(box: Box) -> tuple[str, str]:
     """What a runtime says of itself: the first line, and the version of the specification."""
     try:
-        result = subprocess.run(
-            [runtime, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        result = box.call("--version")
+    except RuntimeFailed:
         return "", ""
-    if result.returncode:
+    if not result:
         return "", ""
-    lines = [line.strip() for line in result.stdout.splitlines()] or [""]
+    lines = [line.strip() for line in result.out.splitlines()] or [""]
     found = (line.partition(":")[2].strip() for line in lines if line.startswith("spec:"))
     return lines[0], next(found, "")
 
@@ -192,7 +189,7 @@ def run(
     progress: Callable[[int, int, str], object] = lambda done, every, name: None,
 ) -> Outcome:
     """Run the cases against a runtime, whose calls may take as many seconds as `patience`. Without `gate`,
-    even if it cannot run the plainest container."""
+    even if it cannot run the plainest container. After KeyboardInterrupt nothing is left behind either."""
     if os.geteuid():
         raise Unusable("the suite makes containers as root; it is not root")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -205,7 +202,12 @@ def run(
     base.chmod(0o711)  # a user namespace's root has to reach its root file system
     try:
         probe = build_probe(base)
-        reason = plainest(runtime, probe, base / "gate", patience) if gate else ""
+        box = Box(runtime, probe, base / "gate", "plainest", (), patience)
+        try:
+            version = version_of(box)
+            reason = plainest(box) if gate else ""
+        finally:
+            box.clean()
         if reason:
             text = f"the runtime cannot run the plainest container: {reason}"
             observations = [
@@ -217,16 +219,22 @@ def run(
                     pool.submit(run_case, case, runtime, probe, base / str(number), patience)
                     for number, case in enumerate(cases)
                 ]
-                for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
-                    progress(number, len(cases), case.name)
-                    seen, wrong = future.result()
-                    observations += seen
-                    faults += wrong
+                try:
+                    for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
+                        progress(number, len(cases), case.name)
+                        seen, wrong = future.result()
+                        observations += seen
+                        faults += wrong
+                except KeyboardInterrupt:
+                    # Those that have begun come to their end, and are cleaned up after.
+                    pool.shutdown(cancel_futures=True)
+                    raise
         left = end_children()
+    except KeyboardInterrupt:
+        end_children()
+        raise
     finally:
         shutil.rmtree(base)
     statuses = {requirement.id: status(requirement, observations) for requirement in REQUIREMENTS}
     seconds = time.monotonic() - began
-    return Outcome(
-        runtime, *version_of(runtime), machine(), seconds, observations, statuses, faults, left
-    )
+    return Outcome(runtime, *version, machine(), seconds, observations, statuses, faults, left)

@@ -87,6 +87,18 @@ def a_cgroup_that_is_there(box: Box) -> None:
     again.must(again.call("delete", "--force"))
 
 
+@case("cgroups.consistent")
+def a_relative_cgroups_path(box: Box) -> None:
+    places = []
+    for _ in range(2):
+        container = box.container()
+        container.linux["cgroupsPath"] = f"conformance-{os.getpid()}-relative"
+        container.create()
+        places.append(membership(container.pid))
+        container.must(container.call("delete", "--force"))
+    box.equal("cgroups.consistent", places[1], places[0], "for a relative path, the cgroups")
+
+
 @case("cgroups.path-dotdot")
 def a_cgroups_path_that_leads_out(box: Box) -> None:
     container = box.container()
@@ -131,14 +143,16 @@ def files_of_the_unified_hierarchy(box: Box) -> None:
         )
 
 
-FIRST_ID = 100000
+FIRST_ID, USER, GROUP = 100000, 5, 6
+OWNER = FIRST_ID + USER
 DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 def delegating(box: Box, *options: str, own: bool = True, mount: bool = True) -> Container:
-    """A running container whose root is another user of the host, with a cgroup namespace of its own and a
-    mount of its cgroup."""
+    """A running container of a user of its own, who is another user of the host, with a cgroup namespace of
+    its own and a mount of its cgroup."""
     container = box.container().runs("hold")
+    container.process["user"] = {"uid": USER, "gid": GROUP}
     container.namespace("user")
     if own:
         container.namespace("cgroup")
@@ -179,7 +193,7 @@ def owners_of_cgroups(box: Box) -> None:
     place = Path(f"{mount}{v2_path(container.pid)}")
     names = Path("/sys/kernel/cgroup/delegate")
     delegated = names.read_text().split() if names.exists() else list(DELEGATED)
-    box.equal("cgroups.owner", place.stat().st_uid, FIRST_ID, "the owner of the cgroup")
+    box.equal("cgroups.owner", place.stat().st_uid, OWNER, "the owner of the cgroup")
     missing = [name for name in delegated if not (place / name).exists()]
     if missing:
         box.check("cgroups.owner-missing", True)
@@ -189,7 +203,7 @@ def owners_of_cgroups(box: Box) -> None:
         if path.is_dir():
             continue
         if path.name in delegated:
-            box.equal("cgroups.owner", path.stat().st_uid, FIRST_ID, f"the owner of {path.name}")
+            box.equal("cgroups.owner", path.stat().st_uid, OWNER, f"the owner of {path.name}")
         else:
             box.equal("cgroups.owner-others", path.stat().st_uid, 0, f"the owner of {path.name}")
     container.stop()

@@ -62,13 +62,23 @@ def the_root_file_system(box: Box) -> None:
             "no file can be made in /",
         )
         container.ended()
-    box.refused(
-        "root.missing",
-        plain,
-        lambda bad: bad.config["root"].update(path="no-such-directory"),
-        "a root.path without a directory",
-        "errors.unchanged",
-    )
+    for path in ("no-such-directory", "config.json"):
+        box.refused(
+            "root.missing",
+            plain,
+            lambda bad, path=path: bad.config["root"].update(path=path),  # type: ignore[misc]
+            f"the root.path {path}, which is no directory",
+            "errors.unchanged",
+        )
+
+
+@case("json.utf-8")
+def a_configuration_in_utf_8(box: Box) -> None:
+    container = box.container()
+    container.process["env"] = ["PATH=/bin", "UTF=\u00e9\u20ac\U0001f427"]
+    found = [entry for entry in container.run()["env"] if entry.startswith("UTF=")]
+    wanted = [container.process["env"][1].encode().decode("latin-1")]  # the probe reports bytes
+    box.equal("json.utf-8", found, wanted, "the variable")
 
 
 @case("root.readonly")
@@ -93,6 +103,7 @@ def a_readonly_root_file_system(box: Box) -> None:
     "mounts.relative-destination",
     "mounts.relative-source",
     "mounts.bind-readonly",
+    "mounts.bind-option",
     "mounts.rbind",
 )
 def binds_and_their_order(box: Box) -> None:
@@ -102,8 +113,8 @@ def binds_and_their_order(box: Box) -> None:
         "stat:/relative/inner",
         "create:/readonly/made",
         "create:/tmp/below/made",
-        "stat:/rbind/shm",
-        "stat:/dev/shm",
+        "stat:/dummy/inner",
+        "stat:/no-type/inner",
         MOUNTINFO,
     )
     inner = container.bundle / "inner"
@@ -114,6 +125,9 @@ def binds_and_their_order(box: Box) -> None:
     container.mount("/tmp/below", "bind", "inner", "bind")
     container.mount("relative", "bind", str(inner), "bind")
     container.mount("/readonly", "bind", str(inner), "bind", "ro")
+    container.mount("/dummy", "tmpfs", str(inner), "bind")
+    container.mount("/no-type", "", str(inner), "bind")
+    del container.config["mounts"][-1]["type"]
     container.mount("/rbind", "bind", "/dev", "rbind", "ro")
     report = container.run()
     box.equal(
@@ -144,6 +158,9 @@ def binds_and_their_order(box: Box) -> None:
         0,
         "the errno at the other mount",
     )
+    for point in ("/dummy", "/no-type"):
+        found = report.op(f"stat:{point}/inner")["errno"]
+        box.equal("mounts.bind-option", found, 0, f"the errno of a file of the source in {point}")
     below = [line.split()[4] for line in open("/proc/self/mountinfo") if line.split()[4].startswith("/dev/")]
     if below:
         missing = [point for point in below if not report.mount("/rbind" + point.removeprefix("/dev"))]

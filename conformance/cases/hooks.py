@@ -1,12 +1,16 @@
 """Hooks: when they run, where, with what, and what follows when they fail."""
 
+import errno
 import json
 import os
 import time
+from functools import partial
 
 from conformance.box import Box
-from conformance.container import Container
-from conformance.model import case
+from conformance.cases.operations import schema_faults
+from conformance.container import Container, Report
+from conformance.host import cgroup_mounts
+from conformance.model import RuntimeFailed, case
 
 CREATE_KINDS = ("prestart", "createRuntime", "createContainer")
 HOST_KINDS = ("prestart", "createRuntime", "poststart", "poststop")
@@ -29,6 +33,7 @@ def prepared(box: Box) -> Container:
     "hooks.order",
     "hooks.state",
     "hooks.state-pid",
+    "state.schema",
     "hooks.runtime-namespace",
     "hooks.container-namespace",
 )
@@ -71,10 +76,11 @@ def all_kinds_of_hooks(box: Box) -> None:
     for kind in REQUIREMENT:
         of_kind = [label for label in at_delete if label.startswith(f"{kind}-")]
         box.equal("hooks.order", of_kind, [f"{kind}-1", f"{kind}-2"], f"the order of {kind}")
-    for entry in container.log():
+    ran = [entry for entry in container.log() if entry["label"].partition("-")[0] in REQUIREMENT]
+    if not ran:
+        raise RuntimeFailed("no hook ran")
+    for entry in ran:
         kind = entry["label"].partition("-")[0]
-        if kind not in REQUIREMENT:
-            continue
         try:
             state = json.loads(entry["stdin"])
         except ValueError:
@@ -88,6 +94,8 @@ def all_kinds_of_hooks(box: Box) -> None:
         box.check(
             "hooks.state", state.get("ociVersion") and state.get("status"), f"{kind}: the state is {state}"
         )
+        faults = schema_faults(state)
+        box.check("state.schema", not faults, f"{kind}: {', '.join(faults)}")
         if kind != "poststop":
             seen = container.pid if kind in HOST_KINDS else 1  # the first of its PID namespace
             box.equal("hooks.state-pid", state.get("pid"), seen, f"{kind}: pid of the state")
@@ -98,6 +106,67 @@ def all_kinds_of_hooks(box: Box) -> None:
         else:
             found = {name: entry["namespaces"].get(name) for name in inside}
             box.equal("hooks.container-namespace", found, inside, f"{kind}: the namespaces")
+
+
+# Where in the lifecycle a hook finds the container. While create is going on, its environment is there, and
+# the operation has not ended: "creating" and "created" both say so.
+STATUSES = {
+    "prestart": {"creating", "created"},
+    "createRuntime": {"creating", "created"},
+    "createContainer": {"creating", "created"},
+    "startContainer": {"created"},
+    "poststart": {"running"},
+    "poststop": {"stopped"},
+}
+
+
+@case("hooks.environment", "hooks.state-status", "hooks.poststart-after", "hooks.poststop-after")
+def what_hooks_find(box: Box) -> None:
+    container = box.container().runs("hold")
+    container.mount("/tmp", "tmpfs", "environment")
+    cgroups = [f"stat:{mount}/{container.id}" for mount in cgroup_mounts()]
+    ops = {
+        "prestart": (
+            "read:/proc/{pid}/mountinfo",
+            "readlink:/proc/{pid}/ns/net",
+            "readlink:/proc/self/ns/net",
+        ),
+        "createContainer": ("read:/proc/self/mountinfo",),
+        "poststart": ("readlink:/proc/{pid}/exe",),
+        "poststop": tuple(cgroups),
+    }
+    ops["createRuntime"] = ops["prestart"]
+    for kind in REQUIREMENT:
+        container.hook(kind, kind, *ops.get(kind, ()))
+    container.create()
+    made = [op for op in cgroups if os.path.exists(op.removeprefix("stat:"))]
+    container.start().report()
+    container.stop()
+    container.delete()
+    log = {entry["label"]: entry for entry in container.log()}
+    for kind, wanted in STATUSES.items():
+        state = json.loads(log[kind]["stdin"]) if kind in log else {}
+        found = state.get("status")
+        box.check("hooks.state-status", found in wanted, f"{kind}: the status in the state is {found!r}")
+    pid = container.pid
+    for kind in CREATE_KINDS:
+        report = Report(log.get(kind, {"ops": []}))
+        here = "self" if kind == "createContainer" else pid
+        lines = report.value(f"read:/proc/{here}/mountinfo").splitlines()
+        there = any(line.split()[-2] == "environment" for line in lines)
+        box.check("hooks.environment", there, f"{kind}: a mount of the configuration is not there")
+        if kind != "createContainer":
+            own, network = (report.value(f"readlink:/proc/{each}/ns/net") for each in ("self", pid))
+            new = network and network != own
+            box.check("hooks.environment", new, f"{kind}: the process's network namespace is {network!r}")
+    program = Report(log.get("poststart", {"ops": []})).value(f"readlink:/proc/{pid}/exe")
+    good = program.endswith("/bin/probe")
+    box.check("hooks.poststart-after", good, f"the process still executes {program!r} when poststart runs")
+    if not made:
+        box.not_applicable("hooks.poststop-after", "the container has no cgroup to look for")
+    for op in made:
+        found = Report(log["poststop"]).op(op)["errno"] if "poststop" in log else None
+        box.equal("hooks.poststop-after", found, errno.ENOENT, f"when poststop runs, the errno of {op}")
 
 
 @case("hooks.args-env")
@@ -232,20 +301,24 @@ def a_failing_poststop_hook(box: Box) -> None:
 
 @case("hooks.timeout")
 def a_hook_with_a_timeout(box: Box) -> None:
-    quick = box.container()
-    quick.hook("createRuntime", "quick", timeout=10)
-    quick.create()
-    container = box.container()
-    container.hook("createRuntime", "slow", seconds=int(box.patience) - 2, timeout=1)
-    began = time.monotonic()
-    result = container.try_create()
-    seconds = time.monotonic() - began
-    box.check("hooks.timeout", result.code not in (0, None), "create is no error")
-    box.check(
-        "hooks.timeout",
-        container.labels() == ["slow"] and 0.9 < seconds < box.patience - 3,
-        f"it took {seconds:.1f} s",
-    )
+    # Of the runtime, of the container's mount namespace, and of its root file system.
+    for kind in ("createRuntime", "createContainer", "startContainer"):
+        quick = box.container()
+        quick.hook(kind, "quick", timeout=10)
+        quick.create().start().report()
+        container = box.container()
+        container.hook(kind, "slow", seconds=int(box.patience) - 2, timeout=1)
+        began = time.monotonic()
+        result = container.try_create()
+        if result and kind == "startContainer":
+            result = container.call("start")
+        seconds = time.monotonic() - began
+        box.check("hooks.timeout", result.code not in (0, None), f"{kind}: it is no error")
+        box.check(
+            "hooks.timeout",
+            container.labels() == ["slow"] and 0.9 < seconds < box.patience - 3,
+            f"{kind}: it took {seconds:.1f} s",
+        )
 
 
 @case(
@@ -290,14 +363,18 @@ def order_and_paths_of_hooks(box: Box) -> None:
 
 @case("hooks.relative-path", "errors.unchanged")
 def a_hook_with_a_relative_path(box: Box) -> None:
-    def bad(container: Container) -> None:
-        container.hook("createRuntime", "relative")
-        container.config["hooks"]["createRuntime"][0]["path"] = "bin/probe"
+    def good(container: Container, kind: str) -> None:
+        container.hook(kind, "absolute")
 
-    box.refused(
-        "hooks.relative-path",
-        lambda good: good.hook("createRuntime", "absolute"),
-        bad,
-        "a relative path",
-        "errors.unchanged",
-    )
+    def bad(container: Container, kind: str) -> None:
+        container.hook(kind, "relative")
+        container.config["hooks"][kind][0]["path"] = "bin/probe"
+
+    for kind in REQUIREMENT:
+        box.refused(
+            "hooks.relative-path",
+            partial(good, kind=kind),
+            partial(bad, kind=kind),
+            f"a relative path of {kind}",
+            "errors.unchanged",
+        )

@@ -27,10 +27,10 @@ def hook(timeout: int) -> Change:
     return lambda container: container.hook("createRuntime", "hook", timeout=timeout)
 
 
-def seccomp(*names: str) -> Change:
-    rule = {"names": list(names), "action": "SCMP_ACT_ERRNO"}
+def seccomp(*names: str, action: str = "SCMP_ACT_ERRNO", op: str = "SCMP_CMP_EQ", **more: Any) -> Change:
+    rule = {"names": list(names), "action": action, "args": [{"index": 0, "value": 7, "op": op}]}
     return lambda container: container.linux.update(
-        seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+        seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **more}
     )
 
 
@@ -54,12 +54,26 @@ def top(**values: Any) -> Change:
     return lambda container: container.config.update(values)
 
 
+def device(type: str) -> Change:
+    entry = {"path": "/dev/made", "type": type, "major": 1, "minor": 3}
+    return lambda container: container.linux.update(devices=[entry])
+
+
+def allowed(**values: Any) -> Change:
+    entry = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm", **values}
+    return lambda container: container.linux.update(resources={"devices": [entry]})
+
+
 def linux(**values: Any) -> Change:
     return lambda container: container.linux.update(values)
 
 
 def process(**values: Any) -> Change:
     return lambda container: container.process.update(values)
+
+
+def io_priority(name: str, priority: int) -> Change:
+    return process(ioPriority={"class": name, "priority": priority})
 
 
 VALUES = (
@@ -78,10 +92,27 @@ VALUES = (
     Value("process.cwd-absolute", "a relative cwd", process(cwd="/tmp"), process(cwd="tmp")),
     Value("process.args-empty", "an empty args", process(), process(args=[])),
     Value("hooks.timeout-positive", "a timeout of 0", hook(10), hook(0)),
+    Value("hooks.timeout-positive", "a timeout of -1", hook(10), hook(-1)),
+    Value("annotations.map", "a list", top(annotations={}), top(annotations=["a"])),
     Value("annotations.key", "an empty key", top(annotations={"a": "b"}), top(annotations={"": "b"})),
     Value("annotations.value", "a number", top(annotations={"a": "1"}), top(annotations={"a": 1})),
     Value("namespaces.path-absolute", "a relative path", namespace("/proc/self/ns/ipc"), namespace("ipc")),
+    Value("devices.type", "an unknown type of device", device("c"), device("x")),
+    Value("cgroups.device-type", "an unknown type of device", allowed(), allowed(type="x")),
+    Value("cgroups.device-access", "an unknown access", allowed(), allowed(access="rx")),
+    Value("process.io-priority-invalid", "an unknown class", io_priority("IOPRIO_CLASS_BE", 3),
+          io_priority("IOPRIO_CLASS_NO_SUCH", 3)),
+    Value("process.io-priority-invalid", "a priority of 8", io_priority("IOPRIO_CLASS_BE", 7),
+          io_priority("IOPRIO_CLASS_BE", 8)),
     Value("seccomp.names", "a rule without names", seccomp("getpriority"), seccomp()),
+    Value("seccomp.invalid", "an unknown action", seccomp("getpriority"),
+          seccomp("getpriority", action="SCMP_ACT_NO_SUCH")),
+    Value("seccomp.invalid", "an unknown operator", seccomp("getpriority"),
+          seccomp("getpriority", op="SCMP_CMP_NO_SUCH")),
+    Value("seccomp.invalid", "an unknown architecture", seccomp("getpriority"),
+          seccomp("getpriority", architectures=["SCMP_ARCH_NO_SUCH"])),
+    Value("seccomp.invalid", "an unknown flag", seccomp("getpriority"),
+          seccomp("getpriority", flags=["SECCOMP_FILTER_FLAG_NO_SUCH"])),
     Value("personality.flags", "a flag", linux(personality={"domain": "LINUX", "flags": []}),
           linux(personality={"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]})),
     Value("masked-paths.absolute", "a relative path", linux(maskedPaths=[MASKED]),
@@ -91,7 +122,7 @@ VALUES = (
 )  # fmt: skip
 
 
-@case(*(value.requirement for value in VALUES), "errors.unchanged")
+@case(*dict.fromkeys(value.requirement for value in VALUES), "errors.unchanged")
 def values_that_are_invalid(box: Box) -> None:
     for value in VALUES:
         try:

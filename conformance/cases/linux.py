@@ -6,6 +6,7 @@ import platform
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 from conformance.box import Box
 from conformance.cases.operations import plain
@@ -162,25 +163,33 @@ def namespaces_by_path(box: Box) -> None:
 
 @case("devices.available", "devices.outside-dev", "devices.conflict")
 def configured_devices(box: Box) -> None:
-    fifo = {"path": "/dev/fifo", "type": "p", "fileMode": 0o620, "uid": 7, "gid": 8}
     entry = {"path": "/dev/made", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6}
-    container = box.container("stat:/dev/made", "stat:/devices/made", "stat:/dev/fifo", "openw:/devices/made")
-    container.linux["devices"] = [entry, entry | {"path": "/devices/made"}, fifo]
+    entries: list[dict[str, Any]] = [
+        entry,
+        entry | {"path": "/devices/made"},
+        {"path": "/dev/unbuffered", "type": "u", "major": 1, "minor": 5, "fileMode": 0o604},
+        {"path": "/dev/block", "type": "b", "major": 7, "minor": 77, "fileMode": 0o600, "uid": 9},
+        {"path": "/dev/fifo", "type": "p", "fileMode": 0o620, "uid": 7, "gid": 8},
+    ]
+    container = box.container(*[f"stat:{each['path']}" for each in entries])
+    container.linux["devices"] = entries
     report = container.run()
-    for path, wanted in (("/dev/made", entry), ("/devices/made", entry), ("/dev/fifo", fifo)):
+    for wanted in entries:
+        path = wanted["path"]
         found = report.op(f"stat:{path}")
         requirement = "devices.outside-dev" if path == "/devices/made" else "devices.available"
         box.equal(requirement, found["errno"], 0, f"the errno of {path}")
         if found["errno"]:
             continue
-        right = stat.S_ISFIFO if wanted["type"] == "p" else stat.S_ISCHR
+        right = {"p": stat.S_ISFIFO, "b": stat.S_ISBLK}.get(wanted["type"], stat.S_ISCHR)
         box.check(requirement, right(found["mode"]), f"{path} has the mode {found['mode']:o}")
-        if wanted["type"] == "c":
-            box.equal(requirement, found["rdev"], [1, 3], f"the numbers of {path}")
+        if "major" in wanted:
+            numbers = [wanted["major"], wanted["minor"]]
+            box.equal(requirement, found["rdev"], numbers, f"the numbers of {path}")
         box.equal(
             requirement,
             [stat.S_IMODE(found["mode"]), found["uid"], found["gid"]],
-            [wanted[key] for key in ("fileMode", "uid", "gid")],
+            [wanted.get(key, 0) for key in ("fileMode", "uid", "gid")],
             f"mode and owner of {path}",
         )
 
@@ -323,13 +332,18 @@ def the_memory_policy(box: Box) -> None:
     found = container.run().op("read:/proc/self/numa_maps").get("value", "")
     policies = sorted({line.split()[1] for line in found.splitlines()})
     box.check("memory-policy.flags", "bind=static:0" in policies, f"its memory has {policies}")
-    box.refused(
-        "memory-policy.invalid",
-        lambda good: good.linux.update(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0"}),
-        lambda bad: bad.linux.update(memoryPolicy={"mode": "MPOL_NO_SUCH", "nodes": "0"}),
-        "an unknown mode",
-        at_start=True,
-    )
+    policy = {"mode": "MPOL_BIND", "nodes": "0"}
+    for change, what in (
+        ({"mode": "MPOL_NO_SUCH"}, "an unknown mode"),
+        ({"flags": ["MPOL_F_NO_SUCH"]}, "an unknown flag"),
+    ):
+        box.refused(
+            "memory-policy.invalid",
+            lambda good: good.linux.update(memoryPolicy=policy),
+            lambda bad, change=change: bad.linux.update(memoryPolicy={**policy, **change}),  # type: ignore[misc]
+            what,
+            at_start=True,
+        )
 
 
 @case("intel-rdt.no-resctrl", "errors.unchanged")

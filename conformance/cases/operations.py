@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from conformance.box import Box
 from conformance.container import Container
@@ -20,6 +21,22 @@ def held(box: Box) -> Container:
     return container
 
 
+def schema_faults(state: dict[str, Any]) -> list[str]:
+    """What of a state is against state-schema.json; additional properties may be there."""
+    wanted = {"ociVersion": str, "id": str, "status": str, "pid": int, "bundle": str, "annotations": dict}
+    faults = [
+        f"{key} is {state[key]!r}"
+        for key, type in wanted.items()
+        if key in state and (not isinstance(state[key], type) or isinstance(state[key], bool))
+    ]
+    faults += [f"there is no {key}" for key in ("ociVersion", "id", "status", "bundle") if key not in state]
+    if not faults:
+        strange = {k: v for k, v in state.get("annotations", {}).items() if not isinstance(v, str)}
+        faults += [f"annotations has {strange}"] * bool(strange)
+        faults += ["pid is negative"] * (state.get("pid", 0) < 0)
+    return faults
+
+
 def stopped(box: Box) -> Container:
     container = box.container().create().start()
     container.ended()
@@ -33,6 +50,7 @@ def stopped(box: Box) -> Container:
     "state.pid",
     "state.bundle",
     "state.annotations",
+    "state.schema",
     "create.status",
     "start.status",
     "start.runs",
@@ -65,6 +83,8 @@ def state_through_the_lifecycle(box: Box) -> None:
         box.check(
             "state.oci-version", isinstance(version, str) and version.count(".") >= 2, f"it is {version!r}"
         )
+        faults = schema_faults(state)
+        box.check("state.schema", not faults, ", ".join(faults))
         box.equal("state.id", state.get("id"), container.id, "the id")
         box.equal("state.bundle", state.get("bundle"), str(container.bundle), "the bundle")
         box.equal(
@@ -156,6 +176,7 @@ def invalid_ids_are_refused(box: Box) -> None:
     for id in ("", "..", "../conformance", "a/b"):
         result = box.call("create", "--bundle", str(container.bundle), id)
         box.check("create.id-invalid", result.code not in (0, None), f"the id {id!r} is no error")
+        box.check("create.id-invalid", not box.call("state", id), f"there is a container {id!r}")
         if result:
             box.call("delete", "--force", id)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conformance.box import Box
 from conformance.cases.config import MOUNTINFO
+from conformance.cases.linux import with_mappings
 from conformance.cases.operations import plain
 from conformance.container import Container, Report
 from conformance.host import can_map_ids
@@ -26,6 +27,7 @@ SHOWN: dict[str, tuple[str, str, str]] = {
     "noexec": ("", "noexec", ""),
     "nolazytime": ("lazytime", "", "lazytime"),
     "norelatime": ("", "", "noatime"),
+    "nostrictatime": ("strictatime", "relatime", ""),
     "nosuid": ("", "nosuid", ""),
     "nosymfollow": ("", "nosymfollow", ""),
     "atime": ("noatime", "", "noatime"),
@@ -84,8 +86,16 @@ def add(container: Container, option: str) -> list[str]:
     if option in ("bind", "rbind"):
         container.mount(point, "none", str(container.rootfs / "bin"), option)
     elif option == "remount":
-        container.mount(point, "tmpfs", "tmpfs", "rw")
+        container.mount(point, "tmpfs", "tmpfs", "rw", "size=64k")
         container.mount(point, "tmpfs", "tmpfs", "remount", "ro")
+    elif option.removeprefix("r") in ("private", "slave", "unbindable"):
+        # What is mounted below a shared mount is shared, if nothing says otherwise.
+        container.mount(point, "tmpfs", "tmpfs", "shared")
+        point = f"{point}/below"
+        container.mount(point, "tmpfs", "tmpfs", option)
+    elif option == "rrelatime":
+        container.mount(point, "none", str(without_access_times(container)), "rbind", option)
+        return [point, f"{point}/below"]
     elif option[0] == "r" and option[1:] in SHOWN and option not in SHOWN:
         # Recursive: over a tree of the host's with mounts in it, where it has one.
         before = ["r" + name for name in SHOWN[option[1:]][0].split()]
@@ -95,6 +105,15 @@ def add(container: Container, option: str) -> list[str]:
     else:
         container.mount(point, "tmpfs", "tmpfs", *before, option)
     return [point]
+
+
+def without_access_times(container: Container) -> Path:
+    """A file system with another below it, both mounted with noatime."""
+    tree = container.bundle / "tree"
+    for directory in (tree, tree / "below"):
+        directory.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "noatime", "none", directory], check=True)
+    return tree
 
 
 @case(*(option_id(name) for names in OPTIONS.values() for name in names))
@@ -116,7 +135,10 @@ def observe(box: Box, names: list[str]) -> None:
             observe(box, names[len(names) // 2 :])
         return
     for name in names:
-        wrong = "" if name != "remount" or "ro" in words(report, points[name][0]) else "it is not read-only"
+        found = words(report, points[name][0])
+        # Another mount would not have the size of the first.
+        again = name != "remount" or {"ro", "size=64k"} <= found
+        wrong = "" if again else f"it has {','.join(sorted(found))}"
         wrong = wrong or verdict(report, name, points[name])
         box.check(option_id(name), not wrong, wrong)
 
@@ -181,6 +203,24 @@ def an_id_mapped_mount_without_mappings(box: Box) -> None:
             f"{option} without mappings and user namespace",
             "errors.unchanged",
         )
+
+
+@case("mounts.idmap-user-namespace")
+def an_id_mapped_mount_of_a_user_namespace(box: Box) -> None:
+    if not can_map_ids(box.directory):
+        raise NotApplicable(NO_IDS)
+    for option in ("idmap", "ridmap"):
+        container = with_mappings(box.container("stat:/mapped"))
+        container.mount("/mapped", "none", str(owned(container)), "rbind", option)
+        result = container.try_create()
+        if result:
+            found = container.start().report().op("stat:/mapped")
+            owner = found.get("uid"), found.get("gid")
+            box.equal("mounts.idmap-user-namespace", owner, (7, 7), f"{option}: the owner of what 7:7 owns")
+        else:
+            with_mappings(box.container()).run()
+            left = container.left_behind()
+            box.check("mounts.idmap-user-namespace", not left, f"{result}, but these stay: {', '.join(left)}")
 
 
 @case("mounts.unknown-option")

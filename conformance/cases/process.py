@@ -226,33 +226,49 @@ def a_capability_that_cannot_be_granted(box: Box) -> None:
         box.not_applicable("process.capabilities-warning", "the runtime does not show it, as it may")
 
 
-@case("process.scheduler", "process.scheduler-invalid", "process.exec-cpu-affinity")
+SCHED_RESET_ON_FORK = 0x40000000  # linux/sched.h: what sched_getscheduler(2) adds to the policy
+
+
+@case(
+    "process.scheduler", "process.scheduler-flags", "process.scheduler-invalid", "process.exec-cpu-affinity"
+)
 def scheduling(box: Box) -> None:
-    container = box.container("read:/proc/self/stat")
-    container.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
+    flagged = "call:sched_getscheduler:0"
+    container = box.container("read:/proc/self/stat", flagged)
+    container.process["scheduler"] = {
+        "policy": "SCHED_BATCH",
+        "nice": 5,
+        "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+    }
     cpus = os.sched_getaffinity(0)
     container.process["execCPUAffinity"] = {"initial": str(min(cpus)), "final": str(min(cpus))}
     container.runs("hold", *container.process["args"][2:])
     report = container.run()
-    fields = report.op("read:/proc/self/stat")["value"].rpartition(")")[2].split()
+    fields = report.must("read:/proc/self/stat").rpartition(")")[2].split()
     box.equal("process.scheduler", (fields[38], fields[16]), ("3", "5"), "the policy and nice value")
+    reset = report.must(flagged) & SCHED_RESET_ON_FORK
+    box.check("process.scheduler-flags", reset, "SCHED_FLAG_RESET_ON_FORK is not in force")
     found = os.sched_getaffinity(container.pid)
     box.equal("process.exec-cpu-affinity", found, cpus, "the affinity of the first process")
     container.stop()
-    box.refused(
-        "process.scheduler-invalid",
-        plain,
-        lambda bad: bad.process.update(scheduler={"policy": "SCHED_NO_SUCH"}),
-        "an unknown policy",
-        at_start=True,
-    )
+    for scheduler, what in (
+        ({"policy": "SCHED_NO_SUCH"}, "an unknown policy"),
+        ({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_NO_SUCH"]}, "an unknown flag"),
+    ):
+        box.refused(
+            "process.scheduler-invalid",
+            lambda good: good.process.update(scheduler={"policy": "SCHED_BATCH"}),
+            lambda bad, scheduler=scheduler: bad.process.update(scheduler=scheduler),  # type: ignore[misc]
+            what,
+            at_start=True,
+        )
 
 
 @case("process.io-priority")
 def priority_of_io(box: Box) -> None:
     container = box.container("call:ioprio_get:1:0")
     container.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 3}
-    found = container.run().op("call:ioprio_get:1:0")["value"]
+    found = container.run().must("call:ioprio_get:1:0")
     box.equal("process.io-priority", (found >> 13, found & 7), (2, 3), "the class and priority")
 
 

@@ -28,6 +28,8 @@ class Value(NamedTuple):
 VALUES = (
     Value("cgroups.memory-limit", "memory", {"memory": {"limit": 32 * MIB}},
           ("memory.limit_in_bytes", str(32 * MIB)), ("memory.max", str(32 * MIB))),
+    Value("cgroups.memory-unlimited", "memory", {"memory": {"limit": -1}},
+          ("memory.limit_in_bytes", "9223372036854771712"), ("memory.max", "max")),
     Value("cgroups.memory-reservation", "memory", {"memory": {"limit": 64 * MIB, "reservation": 32 * MIB}},
           ("memory.soft_limit_in_bytes", str(32 * MIB)), ("memory.low", str(32 * MIB))),
     Value("cgroups.memory-swap", "memory", {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}},
@@ -42,17 +44,30 @@ VALUES = (
     # There is one task already: neither value lets it make another.
     Value("cgroups.pids-zero", "pids", {"pids": {"limit": 0}}, ("pids.max", ("0", "1")),
           ("pids.max", ("0", "1"))),
-    Value("cgroups.cpu-quota", "cpu", {"cpu": {"quota": 50000, "period": 100000}},
-          ("cpu.cfs_quota_us", "50000"), ("cpu.max", "50000 100000")),
+    Value("cgroups.cpu-quota", "cpu", {"cpu": {"quota": 50000, "period": 200000}},
+          ("cpu.cfs_quota_us", "50000"), ("cpu.max", "50000 200000")),
+    Value("cgroups.cpu-quota", "cpu", {"cpu": {"quota": 50000, "period": 200000}},
+          ("cpu.cfs_period_us", "200000"), ("cpu.max", "50000 200000")),
     Value("cgroups.cpu-burst", "cpu", {"cpu": {"quota": 50000, "period": 100000, "burst": 20000}},
           ("cpu.cfs_burst_us", "20000"), ("cpu.max.burst", "20000")),
     Value("cgroups.cpu-shares", "cpu", {"cpu": {"shares": 512}}, ("cpu.shares", "512"), ("cpu.weight", None)),
     Value("cgroups.cpu-idle", "cpu", {"cpu": {"idle": 1}}, ("cpu.idle", "1"), ("cpu.idle", "1")),
+    Value("cgroups.cpu-realtime", "cpu", {"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 500000}},
+          ("cpu.rt_runtime_us", "2000"), ("", "")),
+    Value("cgroups.cpu-realtime", "cpu", {"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 500000}},
+          ("cpu.rt_period_us", "500000"), ("", "")),
     Value("cgroups.cpuset", "cpuset", {"cpu": {"cpus": "0"}}, ("cpuset.cpus", "0"), ("cpuset.cpus", "0")),
     Value("cgroups.cpuset-mems", "cpuset", {"cpu": {"mems": "0"}}, ("cpuset.mems", "0"),
           ("cpuset.mems", "0")),
 )  # fmt: skip
 DEFAULTS = {"cpu.weight": "100"}
+# What says that there is no limit must not be an error, nor one of another kind.
+UNLIMITED = ("cgroups.memory-unlimited", "cgroups.pids-unlimited")
+
+
+def content(container: Container, controller: str, name: str) -> str:
+    """The first line of a file of the container's cgroup."""
+    return limit_file(container, controller, name, name).read_text().strip().partition("\n")[0]
 
 
 def exists(control: Container, controller: str, name: str) -> bool:
@@ -76,10 +91,13 @@ def observe(box: Box, value: Value, control: Container) -> None:
     if not exists(control, value.controller, name):
         box.not_applicable(requirement, f"this kernel's cgroups have no {name}")
         return
+    if wanted == content(control, value.controller, name) and requirement not in UNLIMITED:
+        box.not_applicable(requirement, f"on this machine, {name} is {wanted} without it too")
+        return
     container = box.container().runs("hold")
     container.linux["resources"] = value.resources
     container.run()
-    found = limit_file(container, value.controller, name, name).read_text().strip().partition("\n")[0]
+    found = content(container, value.controller, name)
     if wanted is None:
         box.check(requirement, found != DEFAULTS[name], f"{name} has its default {found}")
     elif isinstance(wanted, tuple):
@@ -89,7 +107,7 @@ def observe(box: Box, value: Value, control: Container) -> None:
     container.stop()
 
 
-@case(*(value.requirement for value in VALUES))
+@case(*dict.fromkeys(value.requirement for value in VALUES))
 def values_of_cgroups(box: Box) -> None:
     control = box.container().create()
     for value in VALUES:
@@ -133,6 +151,15 @@ def disk() -> tuple[int, int]:
     raise NotApplicable("the machine has no block device to name")
 
 
+# Property, file of v1, word of v2's io.max.
+RATES = (
+    ("throttleReadBpsDevice", "read_bps", "rbps", 100 * MIB),
+    ("throttleWriteBpsDevice", "write_bps", "wbps", 200 * MIB),
+    ("throttleReadIOPSDevice", "read_iops", "riops", 2000),
+    ("throttleWriteIOPSDevice", "write_iops", "wiops", 3000),
+)
+
+
 @case("cgroups.block-io")
 def rates_of_block_devices(box: Box) -> None:
     major, minor = disk()
@@ -141,23 +168,41 @@ def rates_of_block_devices(box: Box) -> None:
         raise NotApplicable(f"there is no cgroup controller {controller}")
     container = box.container().runs("hold")
     numbers = {"major": major, "minor": minor}
-    container.linux["resources"] = {
-        "blockIO": {
-            "throttleReadBpsDevice": [{**numbers, "rate": 100 * MIB}],
-            "throttleWriteIOPSDevice": [{**numbers, "rate": 3000}],
-        }
-    }
+    rates = {name: [{**numbers, "rate": rate}] for name, _, _, rate in RATES}
+    container.linux["resources"] = {"blockIO": rates}
     container.run()
     if v2_mount():
         text = limit_file(container, "io", "", "io.max").read_text()
-        wanted = {f"rbps={100 * MIB}", "wiops=3000"}
+        wanted = {f"{word}={rate}" for _, _, word, rate in RATES}
         lines = [line.split() for line in text.splitlines()]
         found = next((words for words in lines if words[0] == f"{major}:{minor}"), [])
         box.check("cgroups.block-io", wanted <= set(found), f"io.max is {text!r}")
     else:
-        for name, rate in (("read_bps", 100 * MIB), ("write_iops", 3000)):
+        for _, name, _, rate in RATES:
             file = limit_file(container, "blkio", f"blkio.throttle.{name}_device", "")
             box.equal("cgroups.block-io", file.read_text().strip(), f"{major}:{minor} {rate}", file.name)
+    container.stop()
+
+
+@case("cgroups.block-io-weight")
+def weight_of_block_devices(box: Box) -> None:
+    # A file is there when the machine's scheduler of block devices has weights.
+    controller = "io" if v2_mount() else "blkio"
+    names = [f"{controller}.weight", f"{controller}.bfq.weight"]
+    control = box.container().create()
+    there = [name for name in names if exists(control, controller, name)]
+    if not there:
+        raise NotApplicable(f"this kernel's cgroups have no {' and no '.join(names)}")
+    container = box.container().runs("hold")
+    container.linux["resources"] = {"blockIO": {"weight": 300}}
+    container.run()
+    found = {}
+    for name in there:
+        files = [limit_file(each, controller, name, name) for each in (control, container)]
+        found[name] = [file.read_text().strip() for file in files]
+    # v2's scale is another one: how 300 is converted is the runtime's affair.
+    changed = [name for name, (before, after) in found.items() if before != after]
+    box.check("cgroups.block-io-weight", changed, f"the weights before and after are {found}")
     container.stop()
 
 
@@ -184,7 +229,7 @@ def class_and_priorities_of_the_network(box: Box) -> None:
         container.stop()
 
 
-@case("cgroups.hugepages", "cgroups.hugepages-unknown")
+@case("cgroups.hugepages", "cgroups.hugepages-reservations", "cgroups.hugepages-unknown")
 def huge_pages(box: Box) -> None:
     sizes = Path("/sys/kernel/mm/hugepages")
     if not has_controller("hugetlb") or not sizes.is_dir() or not list(sizes.iterdir()):
@@ -197,6 +242,13 @@ def huge_pages(box: Box) -> None:
     container.run()
     file = limit_file(container, "hugetlb", f"hugetlb.{size}.limit_in_bytes", f"hugetlb.{size}.max")
     box.equal("cgroups.hugepages", file.read_text().strip(), str(limit), file.name)
+    parts = file.name.rpartition(".")
+    reserved = file.with_name(f"{parts[0]}.rsvd.{parts[2]}")
+    if reserved.exists():
+        found = reserved.read_text().strip()
+        box.equal("cgroups.hugepages-reservations", found, str(limit), reserved.name)
+    else:
+        box.not_applicable("cgroups.hugepages-reservations", f"this kernel's cgroups have no {reserved.name}")
     container.stop()
     box.refused(
         "cgroups.hugepages-unknown",
@@ -214,13 +266,14 @@ def the_device_list(box: Box) -> None:
     ]:
         raise NotApplicable("the suite runs in a user namespace")
     container = box.container(
-        "openr:/dev/allowed", "openr:/dev/denied", "openw:/dev/allowed", "openr:/dev/null"
+        "openr:/dev/allowed", "openr:/dev/denied", "openw:/dev/allowed", "openr:/dev/other", "openr:/dev/null"
     )
     # Majors 240 to 254 are for local use (devices.txt). Without a driver, opening gives ENXIO, but only after
     # the device list has let it pass.
     container.linux["devices"] = [
         {"path": "/dev/denied", "type": "c", "major": 240, "minor": 1, "fileMode": 0o666},
         {"path": "/dev/allowed", "type": "c", "major": 240, "minor": 2, "fileMode": 0o666},
+        {"path": "/dev/other", "type": "c", "major": 241, "minor": 2, "fileMode": 0o666},
     ]
     container.linux["resources"] = {
         "devices": [
@@ -237,6 +290,8 @@ def the_device_list(box: Box) -> None:
         errno.EPERM,
         "the errno of what is denied",
     )
+    found = report.op("openr:/dev/other")["errno"]
+    box.equal("cgroups.device-list", found, errno.EPERM, "the errno of what is like it, but of another major")
     found = report.op("openr:/dev/allowed")["errno"]
     box.check("cgroups.device-list", found != errno.EPERM, "what is allowed cannot be opened")
     box.equal(

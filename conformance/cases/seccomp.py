@@ -2,11 +2,12 @@
 
 import errno
 import platform
+import signal
 from typing import Any
 
 from conformance.box import Box
 from conformance.container import Container
-from conformance.model import case
+from conformance.model import NotApplicable, case
 
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
@@ -77,6 +78,79 @@ def seccomp_default(box: Box) -> None:
     box.equal(
         "seccomp.default-errno", report.op("call:sched_yield")["errno"], 0, "the errno of what is allowed"
     )
+
+
+# An operator, a call that neither the probe nor a runtime makes, the values of a rule, a first argument that
+# it matches, and one that it does not.
+OPERATORS = (
+    ("SCMP_CMP_NE", "getpgid", {"value": 5}, 4, 5),
+    ("SCMP_CMP_LT", "getsid", {"value": 5}, 4, 5),
+    ("SCMP_CMP_LE", "ioprio_get", {"value": 5}, 5, 6),
+    ("SCMP_CMP_EQ", "getpriority", {"value": 5}, 5, 4),
+    ("SCMP_CMP_GE", "sched_get_priority_max", {"value": 5}, 5, 4),
+    ("SCMP_CMP_GT", "sched_get_priority_min", {"value": 5}, 6, 5),
+    ("SCMP_CMP_MASKED_EQ", "sched_getscheduler", {"value": 6, "valueTwo": 4}, 5, 6),
+)
+
+
+@case("seccomp.operators")
+def seccomp_operators(box: Box) -> None:
+    rules = [
+        {
+            "names": [call],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": errno.EL2HLT,
+            "args": [{"index": 0, **values, "op": op}],
+        }
+        for op, call, values, _, _ in OPERATORS
+    ]
+    container = filtered(box, ALLOW, *rules)
+    for _, call, _, one, other in OPERATORS:
+        container.process["args"] += [f"call:{call}:{one}", f"call:{call}:{other}"]
+    report = container.run()
+    for op, call, _, one, other in OPERATORS:
+        found = report.op(f"call:{call}:{one}")["errno"]
+        box.equal("seccomp.operators", found, errno.EL2HLT, f"{op}: the errno of what it matches")
+        found = report.op(f"call:{call}:{other}")["errno"]
+        box.check("seccomp.operators", found != errno.EL2HLT, f"{op}: it matches {other}")
+
+
+GETPGID32 = "call32:132:0"
+
+
+@case("seccomp.architectures")
+def seccomp_architectures(box: Box) -> None:
+    if platform.machine() != "x86_64":
+        raise NotApplicable("the probe makes calls of a second architecture on x86_64 only")
+    plain = box.container(GETPGID32).create().start()
+    plain.ended()
+    if not plain.lines() or plain.report().op(GETPGID32)["errno"]:
+        raise NotApplicable("this kernel has no calls of i386")
+    rule = {"names": ["getpgid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EL2HLT}
+    container = filtered(box, ALLOW, rule)
+    container.linux["seccomp"]["architectures"].append("SCMP_ARCH_X86")
+    container.process["args"].append(GETPGID32)
+    found = container.run().op(GETPGID32)["errno"]
+    box.equal("seccomp.architectures", found, errno.EL2HLT, "the errno of i386's call")
+
+
+@case("seccomp.actions")
+def seccomp_actions(box: Box) -> None:
+    for action in ("SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"):
+        container = filtered(box, ALLOW, {"names": ["getpgid"], "action": action})
+        container.process["args"].append("call:getpgid:0")
+        container.create().start()
+        status = container.ended()
+        ended = status in (-signal.SIGSYS, None) and not container.lines()
+        box.check("seccomp.actions", ended, f"{action}: the program goes on, or ends with {status}")
+    for action, wanted in (("SCMP_ACT_LOG", 0), ("SCMP_ACT_ALLOW", 0), ("SCMP_ACT_TRACE", errno.ENOSYS)):
+        rule = {"names": ["getpgid"], "action": action}
+        # What is allowed has to be told from what is not.
+        allow = {"names": NEEDED.split(), "action": "SCMP_ACT_ALLOW"}
+        container = filtered(box, {"defaultAction": "SCMP_ACT_ERRNO"}, allow, rule)
+        container.process["args"].append("call:getpgid:0")
+        found = container.run().op("call:getpgid:0")["errno"]
+        box.equal("seccomp.actions", found, wanted, f"{action}: the errno of the call")
 
 
 @case("seccomp.errno-unsupported", "seccomp.default-errno-unsupported")
