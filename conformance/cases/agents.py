@@ -141,6 +141,7 @@ def no_seccomp_agent(box: Box) -> None:
         box.equal("seccomp.listener-unused", report.op("call:getpriority:0:0")["errno"], 0, "the errno")
     except RuntimeFailed as error:
         box.check("seccomp.listener-unused", False, str(error))
+    box.container().run()  # what is refused next is refused for its listener
     container = box.container()
     notifying(container, str(box.directory / "nobody"))
     created = container.try_create()

@@ -119,9 +119,7 @@ def the_shim_s_tasks(box: Box) -> None:
             "exec", "--process", document, "--pid-file", str(pid_file), "--detach", container.id,
             stdout=stdout,
         )
-    box.check("engines.containerd-exec", result, str(result))
-    if not result:
-        return
+    shim.must(result)
     pid = pid_in(pid_file)
     reported = wait(lambda: output.read_text().count("\n"), box.patience)
     box.check("engines.containerd-exec", reported, "the process did not report")

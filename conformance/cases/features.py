@@ -136,11 +136,6 @@ def recognised(
         recognised(box, requirement, names[len(names) // 2 :], change)
 
 
-def with_hooks(container: Container, names: list[str]) -> None:
-    for name in names:
-        container.hook(name, name)
-
-
 def with_options(container: Container, names: list[str]) -> None:
     for name in names:
         if name in ("bind", "rbind"):
@@ -227,7 +222,18 @@ def other_parts_of_the_document(box: Box) -> None:
 )
 def names_of_the_document(box: Box) -> None:
     found = document(box)
-    recognised(box, "features.hooks", part(found, "hooks"), with_hooks)
+    hooks = part(found, "hooks")
+    if hooks:
+        container = box.container()
+        for name in hooks:
+            container.hook(name, name)
+        container.run()
+        container.ended()
+        container.delete()
+        missing = set(hooks) - set(container.labels())
+        box.check("features.hooks", not missing, f"these were not run: {', '.join(sorted(missing))}")
+    else:
+        box.not_applicable("features.hooks", "the document does not name any")
     options = part(found, "mountOptions")
     if not can_map_ids(box.directory):
         options = [name for name in options if name not in ("idmap", "ridmap")]

@@ -125,9 +125,10 @@ VALUES = (
 @case(*dict.fromkeys(value.requirement for value in VALUES), "errors.unchanged")
 def values_that_are_invalid(box: Box) -> None:
     for value in VALUES:
+        process = value.requirement.startswith("process.")
         try:
             box.refused(
-                value.requirement, value.good, value.bad, value.what, "errors.unchanged", at_start=True
+                value.requirement, value.good, value.bad, value.what, "errors.unchanged", at_start=process
             )
         except RuntimeFailed as error:
             box.check(value.requirement, False, str(error))
@@ -158,5 +159,4 @@ def metadata_for_nobody(box: Box) -> None:
         listener(),
         listener(listenerMetadata="data"),
         "listenerMetadata without listenerPath",
-        at_start=True,
     )

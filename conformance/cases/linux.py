@@ -314,7 +314,6 @@ def the_execution_domain(box: Box) -> None:
         lambda good: good.linux.update(personality={"domain": "LINUX"}),
         lambda bad: bad.linux.update(personality={"domain": "NO_SUCH"}),
         "an unknown domain",
-        at_start=True,
     )
 
 
@@ -342,7 +341,6 @@ def the_memory_policy(box: Box) -> None:
             lambda good: good.linux.update(memoryPolicy=policy),
             lambda bad, change=change: bad.linux.update(memoryPolicy={**policy, **change}),  # type: ignore[misc]
             what,
-            at_start=True,
         )
 
 

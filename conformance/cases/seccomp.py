@@ -169,12 +169,10 @@ def seccomp_errno_that_an_action_cannot_have(box: Box) -> None:
         rule,
         lambda bad: rule(bad, errnoRet=errno.EXDEV),
         "errnoRet with SCMP_ACT_KILL_PROCESS",
-        at_start=True,
     )
     box.refused(
         "seccomp.default-errno-unsupported",
         default,
         lambda bad: default(bad, defaultErrnoRet=errno.EXDEV),
         "defaultErrnoRet with SCMP_ACT_LOG",
-        at_start=True,
     )
