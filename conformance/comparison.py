@@ -77,9 +77,8 @@ def names(reports: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys(report.name for report in reports))
 
 
-def cell(reports: Sequence[Report], requirement: Requirement) -> str:
+def cell(reports: Sequence[Report], requirement: Requirement, known: dict[str, str]) -> str:
     """What a runtime's reports say of a requirement: one word where all machines that can tell agree."""
-    known = letters(reports)
     found = {report.machine: report.statuses[requirement.id][0] for report in reports}
     if len(set(found.values())) == 1:
         return word(next(iter(found.values())))
@@ -157,7 +156,8 @@ def document(reports: Sequence[Report], head: str) -> str:
         lines += ["", f"### {title}", "", f"| requirement | level | text | {' | '.join(runtimes)} |"]
         lines.append("| --- | --- | --- |" + " --- |" * len(runtimes))
         for requirement in requirements:
-            cells = [cell([each for each in reports if each.name == name], requirement) for name in runtimes]
+            own = [[each for each in reports if each.name == name] for name in runtimes]
+            cells = [cell(each, requirement, known) for each in own]
             new = f" (since {requirement.since})" if requirement.since else ""
             what = f"`{requirement.id}` | {requirement.level} | {escaped(requirement.text)}{new}"
             lines.append(f"| {what} | {' | '.join(cells)} |")

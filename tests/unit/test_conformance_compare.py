@@ -64,6 +64,12 @@ def test_machines_share_a_cell_where_they_agree(here: str, there: str, cell: str
     assert "- A: x\n- B: y\n" in text
 
 
+def test_a_letter_is_the_document_s_also_where_a_runtime_has_not_been_on_every_machine() -> None:
+    elsewhere = [document("two", "y", sysctl=(VIOLATED, "why")), document("two", "z")]
+    text = compared(document("one", "x"), *elsewhere)
+    assert row(text, "sysctl") == ["met", "**violated** (B); met (C)"]
+
+
 def test_deviations_are_told_with_level_version_machine_and_reason() -> None:
     reason = (
         'create: exit status 1: time="2026-01-02T03:04:05Z" level=error msg="a | b" '
