@@ -21,6 +21,7 @@ import termios
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -501,7 +502,8 @@ class Box:
         for name in self.ids:
             left += self.leftovers(name)
             for pid in pids_in_cgroups(name):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # one that had ended, and has just been collected
+                    os.kill(pid, signal.SIGKILL)
             for path in sorted(cgroups_named(name), reverse=True):
                 wait_for(lambda path=path: remove_cgroup(path), f"removal of {path}", 5)  # type: ignore[misc]
         mounts = [m["at"] for m in parse_mountinfo(Path("/proc/self/mountinfo").read_text())]
