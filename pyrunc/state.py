@@ -109,18 +109,18 @@ class Directory:
                 if error.errno == ENOENT:
                     raise NotFound(missing) from None
                 raise Error(f"cannot open {root}/{id}: {error.strerror}") from None
-            if lock:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            stat = posix.fstat(fd)
-            if stat.st_uid != posix.geteuid():
+            owner = posix.fstat(fd).st_uid
+            if owner != posix.geteuid():
                 posix.close(fd)
                 posix.close(root_fd)
                 raise Error(
-                    f"{root}/{id} belongs to the user {stat.st_uid}, who may have written anything there: "
+                    f"{root}/{id} belongs to the user {owner}, who may have written anything there: "
                     "hooks to run, whom to kill; do this as that user"
                 )
+            if lock:
+                fcntl.flock(fd, fcntl.LOCK_EX)
             # Whoever held the lock may have deleted the container, and its id may be taken again.
-            if stat.st_nlink:
+            if posix.fstat(fd).st_nlink:
                 return cls(root, id, fd, root_fd)
             posix.close(fd)
 

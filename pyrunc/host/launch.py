@@ -7,6 +7,7 @@ them in /proc cannot be written (CVE-2019-5736), and no path of the host is invo
 import fcntl
 import posix
 from _struct import Struct
+from errno import EINVAL
 
 from pyrunc.errors import Error
 from pyrunc.host.processes import exit_status, reap
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyrunc.program.model import Program
 
-_MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS, _SEAL_ALL = 1033, 0xF  # seal, shrink, grow, write
 
 _SIGKILL = 9
@@ -34,11 +35,35 @@ _SIGNALS = [*range(1, 9), *range(10, 19), *range(20, 32), *range(34, 65)]
 def memory_file(name: str, data: bytes, *, seal: bool = True) -> int:
     """A descriptor of a memory file that holds data; sealed, nobody can change it any more."""
     fd = posix.memfd_create(name, _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    _write(fd, data)
+    if seal:
+        fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_ALL)
+    return fd
+
+
+def _write(fd: int, data: bytes) -> None:
     written = 0
     while written < len(data):
         written += posix.write(fd, data[written:] if written else data)
-    if seal:
-        fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_ALL)
+
+
+def _executable_file() -> int:
+    """A descriptor of init in a sealed memory file."""
+    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
+    try:
+        fd = posix.memfd_create("pyrunc-init", flags | _MFD_EXEC)
+    except PermissionError:
+        raise Error(
+            "the kernel allows no executable memory file, as which init is started; set the sysctl "
+            "vm.memfd_noexec to 0 or 1"
+        ) from None
+    except OSError as error:
+        # Before Linux 6.3 they were all executable, and there was no flag for it.
+        if error.errno != EINVAL:
+            raise
+        fd = posix.memfd_create("pyrunc-init", flags)
+    _write(fd, _executable())
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_ALL)
     return fd
 
 
@@ -93,7 +118,7 @@ class Init:
         else:
             report, child_report = posix.pipe2(posix.O_CLOEXEC)
         child_command, command = posix.pipe2(posix.O_CLOEXEC)
-        executable = memory_file("pyrunc-init", _executable())
+        executable = _executable_file()
         numbers = {"report": child_report, "command": child_command, **descriptors}
         code = memory_file("program", encode(program, numbers))
         keep = {code, child_report, child_command, *descriptors.values(), *preserve}

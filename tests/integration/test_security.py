@@ -59,6 +59,27 @@ def test_the_program_file_of_the_waiting_process_cannot_be_written(box: Box) -> 
         assert not (exe.stat().st_mode & 0o200) or os.statvfs(exe).f_flag & os.ST_RDONLY, target
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_host_that_restricts_executable_memory_files(box: Box, level: int) -> None:
+    """vm.memfd_noexec (Linux 6.3), which a PID namespace has its own of: 1 asks for a flag, 2 forbids."""
+    sysctl = Path("/proc/sys/vm/memfd_noexec")
+    if not sysctl.exists():
+        pytest.skip("this kernel has no vm.memfd_noexec")
+    box.args("/bin/echo", "ran")
+    box.save()
+    words = [*box.command, "--root", str(box.root), "run", "--bundle", str(box.bundle), box.id]
+    script = f'echo {level} >{sysctl} && exec "$@"'
+    command = ["unshare", "-pfm", "--mount-proc", "sh", "-c", script, "sh", *words]
+    env = box.environment()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, input="", check=False)
+    if level == 1 or box.is_runc:
+        assert (done.returncode, done.stdout) == (0, "ran\n"), done
+    else:
+        assert done.returncode == 1, done
+        assert "vm.memfd_noexec" in done.stderr
+    box.clean()
+
+
 def test_executing_its_own_program_from_inside_does_not_run_a_file_of_the_host(box: Box) -> None:
     """CVE-2019-5736: args of /proc/self/exe run the runtime itself, with the image's libraries."""
     box.args("/proc/self/exe", "--version")
