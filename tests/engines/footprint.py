@@ -35,20 +35,6 @@ def words(pid: int) -> str:
         return ""
 
 
-def descriptors(pids: list[int]) -> dict[str, list[str]]:
-    """What processes have open: paths and kinds, by program."""
-    found: dict[str, list[str]] = {}
-    for pid in pids:
-        program = os.path.basename(words(pid).split(" ")[0])
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = os.readlink(link)
-            except OSError:  # closed since
-                continue
-            found.setdefault(program, []).append(target.partition(":[")[0])
-    return found
-
-
 def shims(engine: Docker | Containerd) -> list[int]:
     """The processes that hold the engine's containers: they name its directory or its namespace."""
     place, found = engine.place, []
@@ -80,15 +66,29 @@ def collect_garbage(docker: Docker) -> None:
     subprocess.run([*words, "--unix-socket", str(docker.socket), url], check=True)
 
 
+def descriptors(engine: Docker | Containerd) -> dict[str, list[str]]:
+    """What daemons and shims have open: paths and kinds, by program."""
+    if isinstance(engine, Docker):
+        collect_garbage(engine)
+    found: dict[str, list[str]] = {}
+    for pid in [*family(engine.daemon.process.pid), *shims(engine)]:
+        program = os.path.basename(words(pid).split(" ")[0])
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = os.readlink(link)
+            except OSError:  # closed since
+                continue
+            found.setdefault(program, []).append(target.partition(":[")[0])
+    return found
+
+
 class Footprint:
     """Processes, cgroups, mounts and state directories by name; descriptors of daemons and shims."""
 
     def __init__(self, engine: Docker | Containerd) -> None:
         place, daemons = engine.place, family(engine.daemon.process.pid)
         self.engine = engine
-        if isinstance(engine, Docker):
-            collect_garbage(engine)
-        self.descriptors = descriptors([*daemons, *shims(engine)])
+        self.descriptors = descriptors(engine)
         self.names = {f"mount {target}" for target in mounted_below(str(place.directory))}
         pids = {*daemons, *shims(engine)}
         for top in [*CGROUPS.glob(place.name), *CGROUPS.glob(f"*/{place.name}")]:
@@ -111,13 +111,14 @@ class Footprint:
 
         def more() -> list[str]:
             found = []
-            for program, opened in Footprint(self.engine).descriptors.items():
+            for program, opened in descriptors(self.engine).items():
                 before = self.descriptors.get(program, [])
                 if len(opened) > len(before):
                     found.append(f"{program} has more open: {Counter(opened) - Counter(before)}")
             return found
 
+        # Terminals of execs are closed by the shim's garbage collector, which comes twice a minute.
         try:
-            wait_for(lambda: not more(), "closing of descriptors", 20)
+            wait_for(lambda: not more(), "closing of descriptors", 40, interval=1)
         except AssertionError:
             assert not more()

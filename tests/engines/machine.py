@@ -78,11 +78,11 @@ def mounted_below(directory: str) -> list[str]:
     return [line.split()[4] for line in lines if line.split()[4].startswith(f"{directory}/")]
 
 
-def wait_for(ready: Callable[[], object], what: str, seconds: float = 30) -> None:
+def wait_for(ready: Callable[[], object], what: str, seconds: float = 30, interval: float = 0.05) -> None:
     deadline = time.monotonic() + seconds * PATIENCE
     while not ready():
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(interval)
 
 
 class Daemon:
