@@ -193,10 +193,11 @@ class Docker(Engine):
         }
         (place / "daemon.json").write_text(json.dumps(configuration))
         (place / "client").mkdir()
-        # BuildKit takes what is named runc, whatever runtime is configured.
+        # BuildKit takes what is named runc, whatever runtime is configured, and gives it no --root.
         (place / "bin").mkdir()
         program = place / "bin/runc"
-        program.write_text(f'#!/bin/sh\necho "$*" >>{place}/runc.log\nexec {self.runtime.path} "$@"\n')
+        runtime = f"{self.runtime.path} --root {place}/runc"
+        program.write_text(f'#!/bin/sh\necho "$*" >>{place}/runc.log\nexec {runtime} "$@"\n')
         program.chmod(0o755)
         self.environment = {"DOCKER_CONFIG": str(place / "client"), "DOCKER_HOST": f"unix://{self.socket}"}
         self.daemon = Daemon(
