@@ -79,8 +79,9 @@ class Machine:
 
     def mounts(self) -> list[str]:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        # Without the first two fields, which number mounts.
-        return ["mount " + line.split(maxsplit=2)[2] for line in lines]
+        # Without the first two fields, which number mounts, and without what `ip netns add` makes of its
+        # directory once (ip-netns(8)).
+        return ["mount " + line.split(maxsplit=2)[2] for line in lines if line.split()[4] != "/run/netns"]
 
     def cgroups(self) -> list[str]:
         # os.walk calls itself for each level, and cgroups can be nested deeper than Python's stack.
