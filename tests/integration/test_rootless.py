@@ -581,9 +581,12 @@ def delegated(nobody: Own, pure_v2: bool) -> Iterator[tuple[Own, Path]]:
     enter = f"echo $$ > {top}/leaf/cgroup.procs"
     become = f"exec setpriv --reuid {NAMELESS} --regid {NAMELESS} --clear-groups"
     script = f'{enter} && {become} "$@"'
-    nobody.box.command = ["sh", "-c", script, "sh", *nobody.box.command]
-    nobody.who = {}
+    plain = nobody.box.command
+    nobody.box.command = ["sh", "-c", script, "sh", *plain]
+    # Root moves the verbs there, and they become the user themselves.
+    nobody.who = {"user": 0, "group": 0, "extra_groups": []}
     yield nobody, top
+    nobody.box.command = plain
     nobody.box.verb("delete", "--force", nobody.box.id)
     for path in (top / "leaf", top):
         wait_for(lambda path=path: remove(path), f"the removal of {path}")  # type: ignore[misc]
